@@ -84,11 +84,13 @@ class Home:
             stamp = json.loads(self.stamp.read_text())
             found = int(stamp["format"])
         except (ValueError, KeyError, TypeError):
-            raise InputError(f"{self.stamp} is not a home's stamp; restore it or name another folder with --home.") from None
+            raise InputError(
+                f"{self.stamp} is not a home's stamp; restore it or name another folder with --home."
+            ) from None
         if found > FORMAT:
             raise InputError(
-                f"Home {self.root} has format {found}, written by clv {stamp.get('clv', 'unknown')}; this clv {__version__} "
-                f"reads up to format {FORMAT}, so upgrade clv or name another folder with --home."
+                f"Home {self.root} has format {found}, written by clv {stamp.get('clv', 'unknown')}; this clv "
+                f"{__version__} reads up to format {FORMAT}, so upgrade clv or name another folder with --home."
             )
 
     @contextmanager
@@ -105,9 +107,13 @@ class Home:
             self._lock.acquire()
         except Timeout:
             who = holder.read_text() if holder.exists() else "another process"
-            raise UnavailableError(f"Home {self.root} is being written by {who}; wait for it to end and try again.") from None
+            raise UnavailableError(
+                f"Home {self.root} is being written by {who}; wait for it to end and try again."
+            ) from None
         except OSError as error:
-            raise UnavailableError(f"Home {self.root} can't be locked ({error.strerror}); it must be writable.") from None
+            raise UnavailableError(
+                f"Home {self.root} can't be locked ({error.strerror}); it must be writable."
+            ) from None
         try:
             if self._lock.lock_counter == 1:
                 holder.write_text(f"`clv {what}` (process {os.getpid()}, since {time.strftime('%Y-%m-%d %H:%M:%S')})")
@@ -143,7 +149,7 @@ def replacing(path: Path) -> Iterator[Path]:
         with disk_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             yield temporary
-            os.replace(temporary, path)
+            temporary.replace(path)
     finally:
         remove(temporary)
 

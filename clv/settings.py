@@ -72,7 +72,9 @@ class Settings(BaseModel):
         InputError
             If a value is of the wrong type or out of range; names the variable.
         """
-        values: dict[str, Any] = {field: environment[name] for name, field in _ENVIRONMENT.items() if environment.get(name)}
+        values: dict[str, Any] = {
+            field: environment[name] for name, field in _ENVIRONMENT.items() if environment.get(name)
+        }
         values |= {field: value for field, value in overrides.items() if value is not None}
         try:
             return cls(**values)

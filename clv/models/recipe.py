@@ -1,0 +1,28 @@
+"""A recipe: the family of a model and its hyper-parameters. A recipe is tested, an artifact is served."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Recipe(BaseModel):
+    """Hyper-parameters of the XGBoost hurdle; the defaults are used where nothing was tuned.
+
+    The spend of the few who return is learnt from far fewer rows than who returns, hence the smaller second model.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    family: Literal["hurdle"] = "hurdle"
+    trees: int = Field(default=120, ge=1, le=5000, description="boosting rounds of P(return)")
+    max_depth: int = Field(default=4, ge=1, le=12)
+    learning_rate: float = Field(default=0.06, gt=0, le=1)
+    min_child_weight: float = Field(default=8.0, ge=0)
+    subsample: float = Field(default=0.8, gt=0, le=1)
+    colsample: float = Field(default=0.6, gt=0, le=1, description="share of columns a tree sees")
+    reg_lambda: float = Field(default=5.0, ge=0)
+    value_trees: int = Field(default=80, ge=1, le=5000, description="boosting rounds of the spend of those who return")
+    value_max_depth: int = Field(default=3, ge=1, le=12)
+    value_min_child_weight: float = Field(default=20.0, ge=0)

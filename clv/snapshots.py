@@ -1,0 +1,125 @@
+"""Reading the mart ``customer_snapshots``: customers as they looked at a cutoff, and what they spent after it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from clv.contract import Contract
+from clv.errors import InputError
+from clv.warehouse import Warehouse
+
+
+@dataclass(frozen=True)
+class Shop:
+    """The shop that is loaded, and how its marts were built."""
+
+    shop_id: str
+    source: str
+    currency: str
+    fingerprint: str
+    first_purchase_date: date
+    as_of_date: date
+    horizon_days: int
+    cutoffs: tuple[date, ...]
+    """Labelled cutoffs, earliest first."""
+    customers: int
+    """Customers with a purchase by the as-of day."""
+
+
+@dataclass(frozen=True)
+class Snapshots:
+    """Snapshots of some cutoffs.
+
+    Attributes
+    ----------
+    frame
+        customer_id, cutoff_date, is_return, future_value and the features; numbers as float32, categories as such.
+    """
+
+    frame: pd.DataFrame
+
+    def at(self, *cutoffs: date) -> Snapshots:
+        """The snapshots of these cutoffs."""
+        return Snapshots(self.frame[self.frame["cutoff_date"].isin(cutoffs)])
+
+    @property
+    def is_return(self) -> NDArray[np.bool_]:
+        """Whether the customer bought in the window, shape (n,)."""
+        return self.frame["is_return"].to_numpy(dtype=bool)
+
+    @property
+    def future_value(self) -> NDArray[np.float64]:
+        """Net spend in the window, shape (n,)."""
+        return self.frame["future_value"].to_numpy(dtype=np.float64)
+
+    @property
+    def customer_id(self) -> NDArray[np.object_]:
+        """Customers, shape (n,)."""
+        return self.frame["customer_id"].to_numpy(dtype=object)
+
+
+def read_shop(warehouse: Warehouse) -> Shop:
+    """Which shop is loaded and how its marts were built.
+
+    Raises
+    ------
+    InputError
+        If nothing is loaded or transformed yet.
+    """
+    if not warehouse.has_table("raw", "shop"):
+        raise InputError("No shop is loaded; load one first with `clv load PATH`.")
+    if not warehouse.has_table("marts", "cutoffs"):
+        raise InputError("The marts are not built; build them first with `clv transform`.")
+    shop = warehouse.query("select * from raw.shop").to_pylist()[0]
+    cutoffs = warehouse.query("select * from marts.cutoffs order by cutoff_date").to_pylist()
+    first = warehouse.query("select min(purchase_date) as first_purchase_date from marts.purchases").to_pylist()[0]
+    as_of_date = cutoffs[0]["as_of_date"]
+    return Shop(
+        shop_id=shop["shop_id"],
+        source=shop["source"],
+        currency=shop["currency"],
+        fingerprint=shop["fingerprint"],
+        first_purchase_date=first["first_purchase_date"],
+        as_of_date=as_of_date,
+        horizon_days=int(cutoffs[0]["horizon_days"]),
+        cutoffs=tuple(cutoff["cutoff_date"] for cutoff in cutoffs if cutoff["is_labelled"]),
+        customers=next(int(cutoff["customer_count"]) for cutoff in cutoffs if cutoff["cutoff_date"] == as_of_date),
+    )
+
+
+def read_snapshots(warehouse: Warehouse, contract: Contract, cutoffs: Sequence[date]) -> Snapshots:
+    """Read the snapshots of `cutoffs` as Arrow, in a fixed order."""
+    days = ", ".join(f"date '{cutoff.isoformat()}'" for cutoff in cutoffs)
+    table = warehouse.query(
+        f"select customer_id, cutoff_date, is_return, future_value, {', '.join(contract.names)} "
+        f"from marts.customer_snapshots where cutoff_date in ({days}) order by cutoff_date, customer_id"
+    )
+    return Snapshots(_to_frame(table, contract))
+
+
+def stream_snapshots(warehouse: Warehouse, contract: Contract, cutoff: date) -> Iterator[pd.DataFrame]:
+    """Stream customer_id and features of one cutoff in batches."""
+    batches = warehouse.batches(
+        f"select customer_id, {', '.join(contract.names)} from marts.customer_snapshots "
+        f"where cutoff_date = date '{cutoff.isoformat()}'"
+    )
+    for batch in batches:
+        yield _to_frame(pa.Table.from_batches([batch]), contract)
+
+
+def _to_frame(table: pa.Table, contract: Contract) -> pd.DataFrame:
+    """Small in memory: XGBoost bins float32 anyway, and categories share their texts."""
+    for feature in contract:
+        position = table.schema.get_field_index(feature.name)
+        column = table.column(position)
+        typed = column.cast(pa.float32()) if feature.kind == "number" else column.cast(pa.string()).dictionary_encode()
+        table = table.set_column(position, feature.name, typed)
+    frame: pd.DataFrame = table.to_pandas(date_as_object=True)
+    return frame
