@@ -16,8 +16,9 @@ own, so that two versions of it live side by side in one process. A model folder
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -76,11 +77,29 @@ class Encoder:
         for position, name in enumerate(self.features):
             column = frame[name]
             if name in self.vocabulary:
-                codes = pd.Categorical(column, categories=list(self.vocabulary[name])).codes.astype(np.float32)
+                values = column.astype("category").cat
+                known = pd.Index(self.vocabulary[name], dtype=object).get_indexer(values.categories.astype(object))
+                codes = np.append(known, -1)[values.codes]  # a missing value has code -1 and finds the last entry
                 matrix[:, position] = np.where(codes < 0, np.nan, codes)
             else:
                 matrix[:, position] = column.to_numpy(dtype=np.float64, na_value=np.nan)
         return matrix
+
+    @cached_property
+    def _codes(self) -> tuple[tuple[str, Mapping[str, float] | None], ...]:
+        """Each feature with the code of its categories; None for a number."""
+        codes = {
+            name: {value: float(code) for code, value in enumerate(values)} for name, values in self.vocabulary.items()
+        }
+        return tuple((name, codes.get(name)) for name in self.features)
+
+    def encode_records(self, records: Sequence[Mapping[str, Any]]) -> NDArray[np.float32]:
+        """Encode dictionaries of features, missing as None: what :meth:`encode` does, without a frame."""
+        rows = [
+            [record[name] if codes is None else codes.get(record[name]) for name, codes in self._codes]
+            for record in records
+        ]
+        return np.array(rows, dtype=np.float64).reshape(len(rows), len(self.features)).astype(np.float32)
 
     def unknown(self, frame: pd.DataFrame) -> dict[str, list[str]]:
         """Values outside the vocabulary, by column; they are predicted as missing."""
@@ -88,6 +107,26 @@ class Encoder:
             name: sorted(set(frame[name].dropna().astype(str)) - set(known)) for name, known in self.vocabulary.items()
         }
         return {name: values for name, values in found.items() if values}
+
+
+@dataclass(frozen=True)
+class Contributions:
+    """What each feature adds, in plain units; rows add up to the prediction.
+
+    Attributes
+    ----------
+    p_return, value_if_return, expected_value
+        Shape (n, features): in probability, currency and currency.
+    p_return_base, value_base, expected_base
+        What they are added to.
+    """
+
+    p_return: Array
+    value_if_return: Array
+    expected_value: Array
+    p_return_base: float
+    value_base: float
+    expected_base: float
 
 
 @dataclass(frozen=True)
@@ -103,6 +142,19 @@ class Hurdle:
             np.clip(self.p_return.inplace_predict(matrix).astype(np.float64), 0.0, 1.0),
             np.maximum(self.value.inplace_predict(matrix).astype(np.float64), 0.0),
         )
+
+    def contributions(self, data: xgb.DMatrix) -> Contributions:
+        """TreeSHAP of both boosters, brought from log units to plain ones.
+
+        A margin's contributions are scaled by the secant slope (f(b + sum) - f(b)) / sum of its link f, so that they
+        add up to the prediction; the two parts are joined by the two-player product rule.
+        """
+        p, p_base = _plain(self.p_return.predict(data, pred_contribs=True).astype(np.float64), _expit)
+        value, value_base = _plain(self.value.predict(data, pred_contribs=True).astype(np.float64), np.exp)
+        p_sum = p_base + p.sum(axis=1, keepdims=True)
+        value_sum = value_base + value.sum(axis=1, keepdims=True)
+        expected = p * (value_sum + value_base) / 2 + value * (p_sum + p_base) / 2
+        return Contributions(p, value, expected, p_base, value_base, p_base * value_base)
 
 
 @dataclass(frozen=True)
@@ -145,20 +197,35 @@ class Predictor:
         """Two-part answer for a frame with the features as columns."""
         return self.predict_matrix(self.encoder.encode(frame))
 
-    def table(self, parts: Parts) -> pd.DataFrame:
+    def contributions(self, matrix: NDArray[np.float32]) -> Contributions:
+        """What each feature adds for an encoded matrix; about 1 ms a row, so ask for hundreds, not for a shop."""
+        data = xgb.DMatrix(
+            matrix,
+            feature_names=list(self.encoder.features),
+            feature_types=self.encoder.feature_types,
+            enable_categorical=True,
+        )
+        each = [hurdle.contributions(data) for hurdle in self.hurdles]
+        return Contributions(
+            *(np.mean([getattr(one, part.name) for one in each], axis=0) for part in fields(Contributions))
+        )
+
+    def columns(self, parts: Parts) -> dict[str, Array]:
         """All the answer's columns: the parts, the interval of value_if_return, the percentile."""
         low, high = self.value_interval
         expected = parts.expected_value
-        return pd.DataFrame(
-            {
-                "p_return": parts.p_return,
-                "value_if_return": parts.value_if_return,
-                "expected_value": expected,
-                "value_if_return_low": parts.value_if_return * low,
-                "value_if_return_high": parts.value_if_return * high,
-                "percentile": self.percentile(expected),
-            }
-        )
+        return {
+            "p_return": parts.p_return,
+            "value_if_return": parts.value_if_return,
+            "expected_value": expected,
+            "value_if_return_low": parts.value_if_return * low,
+            "value_if_return_high": parts.value_if_return * high,
+            "percentile": self.percentile(expected),
+        }
+
+    def table(self, parts: Parts) -> pd.DataFrame:
+        """The same as a frame."""
+        return pd.DataFrame(self.columns(parts))
 
     def percentile(self, expected_value: Array) -> Array:
         """Share of the scored shop's customers below, 0 to 100; NaN if the shop has not been scored."""
@@ -218,6 +285,19 @@ def frame_of(customers: Sequence[Mapping[str, Any]], contract: Sequence[Mapping[
             for feature in contract
         }
     )
+
+
+def _plain(contributions: Array, link: Callable[[Array], Array]) -> tuple[Array, float]:
+    """Margin contributions (the last column is the base) in the units of the prediction, and their base."""
+    base = contributions[:, -1:]
+    total = contributions[:, :-1].sum(axis=1, keepdims=True)
+    gained = link(base + total) - link(base)
+    slope = np.divide(gained, total, out=np.zeros_like(total), where=np.abs(total) > 1e-12)
+    return contributions[:, :-1] * slope, float(link(base[:1])[0, 0]) if len(base) else 0.0
+
+
+def _expit(margin: Array) -> Array:
+    return 1.0 / (1.0 + np.exp(-margin))
 
 
 def _booster(path: Path) -> xgb.Booster:

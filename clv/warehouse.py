@@ -70,7 +70,7 @@ class DuckDBWarehouse:
             connection = duckdb.connect(
                 str(target),
                 read_only=read_only,
-                config={"threads": str(self.threads), "memory_limit": self.memory_limit, "TimeZone": "UTC"},
+                config={"threads": str(self.threads), "memory_limit": self.memory_limit},
             )
         except duckdb.Error as error:
             raise UnavailableError(f"Warehouse {target} can't be opened: {_first_line(error)}") from error

@@ -141,14 +141,20 @@ class HurdleModel:
         self.seed = seed
         self.threads = threads
 
-    def fit(self, X: pd.DataFrame, is_return: NDArray[np.bool_], future_value: NDArray[np.float64]) -> HurdleModel:
+    def fit(
+        self,
+        X: pd.DataFrame,
+        future_value: NDArray[np.float64],
+        *,
+        is_return: NDArray[np.bool_],
+    ) -> HurdleModel:
         """Fit on labelled snapshots.
 
         Parameters
         ----------
         X
             Features, n rows.
-        is_return, future_value
+        future_value, is_return
             Labels, shape (n,).
         """
         self.encoder_ = make_encoder(self.contract, X)

@@ -1,0 +1,52 @@
+# Every target does the set-up it needs; `make help` describes them.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check lint types format lock bench clean
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+help: ## Show this help
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+setup: .venv/.ready ## Create .venv with the locked packages and this project
+
+# The stamp is newer than what it was made from, so a second run reuses what is there.
+.venv/.ready: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v < (3, 14) else f"Python 3.11 to 3.13 is needed, $(PYTHON) is {v[0]}.{v[1]}; name another with `make PYTHON=python3.12 ...`.")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "Installing the locked packages into .venv ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: setup ## The whole chain on a synthetic shop: raw files to a prediction over HTTP
+	@$(BIN)/clv demo
+
+test: setup ## All tests at small scale (uses ../shared/data where present)
+	@$(BIN)/python -m pytest -n auto --dist worksteal
+
+check: setup lint types ## The same tests at full scale, plus lint and types
+	@$(BIN)/python -m pytest -n auto --dist worksteal --scale full
+
+lint: setup ## ruff: rules and format
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+types: setup ## mypy
+	@$(BIN)/mypy
+
+format: setup ## Let ruff format and fix
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+bench: setup ## Time and peak memory of every step
+	@$(BIN)/python benchmarks/pipeline.py
+
+lock: setup ## Renew requirements.lock from pyproject.toml
+	@$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
+		--no-header --no-annotate --no-emit-index-url --no-emit-find-links --upgrade --quiet -o requirements.lock
+
+clean: ## Remove .venv, .clv and caches
+	@rm -rf .venv .clv .mypy_cache .ruff_cache .pytest_cache build *.egg-info

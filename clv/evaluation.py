@@ -1,0 +1,144 @@
+"""Testing a recipe out of time: refit it at each test cutoff, beside the ladder of baselines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from functools import cached_property
+
+import numpy as np
+
+from clv.baselines import ladder
+from clv.bootstrap import Difference, Draws, Interval, Outcome, intervals, paired, resample
+from clv.contract import Contract
+from clv.models.hurdle import HurdleModel
+from clv.models.recipe import Recipe
+from clv.predictor import Parts
+from clv.snapshots import Snapshots
+from clv.splits import Fold
+
+MODEL = "model"
+"""Name of the recipe under test, among the baselines."""
+
+FEWEST_RETURNERS = 20
+"""Fewer returners than this say too little about the spread of their spend."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Predictions of several models at the test cutoffs, and what happened.
+
+    Attributes
+    ----------
+    cutoffs
+        Test cutoffs, earliest first; empty if the history was too short for a test.
+    outcomes
+        What happened, by cutoff.
+    parts
+        Predictions by model name, then by cutoff; ``model`` is the recipe under test.
+    seed
+        Of the bootstrap.
+    """
+
+    cutoffs: tuple[date, ...]
+    outcomes: tuple[Outcome, ...]
+    parts: Mapping[str, tuple[Parts, ...]]
+    seed: int
+
+    @cached_property
+    def draws(self) -> Draws:
+        """The bootstrap's draws, the same for all models."""
+        return resample(self.parts, self.outcomes, rng=np.random.default_rng(self.seed))
+
+    def intervals(self, name: str = MODEL) -> dict[str, Interval]:
+        """Every metric of a model with its interval, averaged over the cutoffs."""
+        return intervals(self.draws, name)
+
+    def paired(self, reference: str, candidate: str = MODEL) -> dict[str, Difference]:
+        """The candidate against a reference, metric by metric, on the same draws."""
+        return paired(self.draws, candidate, reference)
+
+    @property
+    def baselines(self) -> list[str]:
+        """The rungs of the ladder, in order."""
+        return [name for name in ladder() if name in self.parts]
+
+    def best_baseline(self) -> str:
+        """The rung with the highest normalized Gini."""
+        return max(self.baselines, key=lambda name: self.intervals(name)["normalized_gini"].estimate)
+
+    def pooled(self, name: str = MODEL) -> tuple[Parts, Outcome]:
+        """Predictions and outcomes of all cutoffs in one."""
+        return (
+            Parts(
+                np.concatenate([parts.p_return for parts in self.parts[name]]),
+                np.concatenate([parts.value_if_return for parts in self.parts[name]]),
+            ),
+            Outcome(
+                np.concatenate([outcome.customer_id for outcome in self.outcomes]),
+                np.concatenate([outcome.is_return for outcome in self.outcomes]),
+                np.concatenate([outcome.future_value for outcome in self.outcomes]),
+            ),
+        )
+
+    def value_interval(self, level: float) -> tuple[float, float] | None:
+        """Factors around value_if_return which held the spend of a share `level` of those who returned, out of time.
+
+        They are split-conformal quantiles of actual over predicted; None with too few returners to tell.
+        """
+        if not self.cutoffs:
+            return None
+        parts, outcome = self.pooled()
+        predicted = np.maximum(parts.value_if_return[outcome.is_return], 0.01)
+        ratios = outcome.future_value[outcome.is_return] / predicted
+        if len(ratios) < FEWEST_RETURNERS:
+            return None
+        tail = (1 - level) / 2
+        return (
+            float(np.quantile(ratios, tail, method="lower")),
+            float(np.quantile(ratios, 1 - tail, method="higher")),
+        )
+
+
+def evaluate(
+    snapshots: Snapshots,
+    contract: Contract,
+    recipes: Mapping[str, Recipe],
+    tests: Sequence[Fold],
+    *,
+    horizon_days: int,
+    seed: int,
+    threads: int,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> Evaluation:
+    """Refit each recipe and each baseline at each test cutoff and predict the customers of that cutoff.
+
+    A cutoff before which nobody had returned, or after which nobody did, can't test anything and is left out.
+    """
+    cutoffs: list[date] = []
+    outcomes: list[Outcome] = []
+    parts: dict[str, list[Parts]] = {name: [] for name in (*recipes, *ladder())}
+    for number, fold in enumerate(tests):
+        if progress:
+            progress(f"test cutoff {fold.test}", number, len(tests))
+        train, test = snapshots.at(*fold.train), snapshots.at(fold.test)
+        if not can_learn(train, test):
+            continue
+        cutoffs.append(fold.test)
+        outcomes.append(Outcome(test.customer_id, test.is_return, test.future_value))
+        for name, recipe in recipes.items():
+            model = HurdleModel(contract, recipe, seed=seed, threads=threads)
+            model.fit(train.frame, train.future_value, is_return=train.is_return)
+            parts[name].append(model.predict_parts(test.frame))
+        for name, baseline in ladder().items():
+            baseline.fit(train.frame, train.future_value, horizon_days=horizon_days)
+            parts[name].append(baseline.predict_parts(test.frame))
+    return Evaluation(
+        tuple(cutoffs), tuple(outcomes), {name: tuple(by_cutoff) for name, by_cutoff in parts.items()}, seed
+    )
+
+
+def can_learn(train: Snapshots, test: Snapshots) -> bool:
+    """Whether somebody returned in both, so that there is something to learn and to test."""
+    return bool(train.is_return.any() and test.is_return.any())

@@ -1,0 +1,562 @@
+"""The command line ``clv``: arguments only; each verb calls the room that does the work.
+
+Exit codes: 0 done, 1 our bug, 2 the user's input, 3 refused by the gate, 4 warehouse, registry or network not
+reachable.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import sys
+import traceback
+import warnings
+from dataclasses import asdict, is_dataclass
+from datetime import date, datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from clv import __version__
+from clv.errors import ClvError, InputError
+from clv.home import Home
+from clv.settings import Settings
+from experiments.console import Console
+from experiments.workspace import Workspace
+
+app = typer.Typer(
+    name="clv",
+    help="Customer lifetime value, end to end: raw shop files to a served prediction.\n\n"
+    "Start with `clv demo`, or with your own data: `clv run PATH --source transactions`.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+
+Source = Literal["olist", "transactions"]
+
+DATA, MODELS, PEOPLE = "Data", "Models", "Looking at it"
+
+
+def _day(text: str) -> date | None:
+    """A day; empty means not given, as a parameter of an MLproject can't be left out."""
+    try:
+        return date.fromisoformat(text) if text else None
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not a day; expected YYYY-MM-DD") from None
+
+
+def _file(text: str) -> Path | None:
+    """A path; empty means not given."""
+    return Path(text) if text else None
+
+
+Path_ = Annotated[Path, typer.Argument(metavar="PATH", help="Olist: Kaggle zip or folder. Transactions: CSV, Parquet.")]
+Source_ = Annotated[Source, typer.Option("--source", help="What kind of raw data PATH holds.")]
+Horizon = Annotated[int, typer.Option("--horizon-days", help="Days ahead to predict.")]
+AsOf = Annotated[
+    date | None,
+    typer.Option("--as-of", parser=_day, metavar="DATE", help="Last day of the history; later rows are not used."),
+]
+ReplaceShop = Annotated[bool, typer.Option("--replace-shop", help="Replace the shop in this home by another one.")]
+Trials = Annotated[int, typer.Option("--trials", min=1, help="Optuna trials; the first one is the default recipe.")]
+Jobs = Annotated[int, typer.Option("--jobs", min=1, help="Trials in parallel.")]
+By = Annotated[str | None, typer.Option("--by", help="Who does this; your user name by default.")]
+Reason = Annotated[str, typer.Option("--reason", help="Why; recorded.")]
+Version = Annotated[str | None, typer.Option("--version", help="Model version; Production's by default.")]
+Predictions = Annotated[
+    Path | None,
+    typer.Option("--predictions", parser=_file, metavar="FILE", help="Where to write predictions: .csv or .parquet."),
+]
+CustomerColumn = Annotated[str | None, typer.Option("--customer-column", help="Column of the customer id.")]
+TimeColumn = Annotated[str | None, typer.Option("--time-column", help="Column of the timestamp or date.")]
+AmountColumn = Annotated[str | None, typer.Option("--amount-column", help="Column of the amount.")]
+OrderColumn = Annotated[str | None, typer.Option("--order-column", help="Column of the order id, if there is one.")]
+TimeFormat = Annotated[str | None, typer.Option("--time-format", help="strptime format, such as %d/%m/%Y.")]
+TimeZone = Annotated[str | None, typer.Option("--time-zone", help="The shop's time zone, such as America/Sao_Paulo.")]
+Decimal = Annotated[str, typer.Option("--decimal", help="Decimal mark of amounts.")]
+Delimiter = Annotated[str, typer.Option("--delimiter", help="Delimiter of the CSV.")]
+Currency = Annotated[str | None, typer.Option("--currency", help="ISO code of the shop's currency.")]
+
+
+@app.callback()
+def main_options(
+    context: typer.Context,
+    home: Annotated[Path | None, typer.Option(help="Folder of all state. [env: CLV_HOME; default: ./.clv]")] = None,
+    warehouse: Annotated[str | None, typer.Option(help="duckdb:///PATH. [env: CLV_WAREHOUSE]")] = None,
+    tracking_uri: Annotated[str | None, typer.Option(help="MLflow store. [env: MLFLOW_TRACKING_URI]")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of every random draw. [env: CLV_SEED]")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Show no steps.")] = False,
+) -> None:
+    """Read the settings; nothing is opened yet."""
+    settings = Settings.from_environment(
+        os.environ, home=home, warehouse=warehouse, tracking_uri=tracking_uri, seed=seed
+    )
+    console = Console(quiet=quiet, as_json=as_json)
+    context.obj = Workspace(settings, console, os.environ.pop("MLFLOW_RUN_ID", None))
+
+
+@app.command(rich_help_panel=DATA)
+def init(context: typer.Context) -> None:
+    """Create home, warehouse folder, MLflow store and experiment; every writing verb does it by itself."""
+    workspace = _workspace(context)
+    workspace.tracker  # noqa: B018  (opens home and store)
+    _done(workspace, {"home": workspace.home.root}, f"Home {workspace.home.root} is ready.")
+
+
+@app.command(rich_help_panel=DATA)
+def load(
+    context: typer.Context,
+    path: Annotated[Path | None, typer.Argument(metavar="PATH", help="Raw files; see `clv run --help`.")] = None,
+    source: Source_ = "olist",
+    download: Annotated[bool, typer.Option("--download", help="Fetch Olist with kagglehub; needs internet.")] = False,
+    append: Annotated[bool, typer.Option("--append", help="Add to what is loaded: upsert by order id.")] = False,
+    replace_shop: ReplaceShop = False,
+    customer_column: CustomerColumn = None,
+    time_column: TimeColumn = None,
+    amount_column: AmountColumn = None,
+    order_column: OrderColumn = None,
+    time_format: TimeFormat = None,
+    time_zone: TimeZone = None,
+    decimal: Decimal = ".",
+    delimiter: Delimiter = ",",
+    currency: Currency = None,
+) -> None:
+    """Check raw files and load them into the warehouse, all or nothing."""
+    from experiments import prepare
+
+    workspace = _workspace(context)
+    if download:
+        from clv.sources.download import download_olist
+
+        path = download_olist()
+    if path is None:
+        raise InputError("Name the raw files (`clv load PATH`), or let `clv load --download` fetch Olist.")
+    columns = _columns(
+        customer_column,
+        time_column,
+        amount_column,
+        order_column,
+        time_format,
+        time_zone,
+        decimal,
+        delimiter,
+        currency,
+    )
+    report = prepare.load(workspace, path, source=source, columns=columns, append=append, replace_shop=replace_shop)
+    _done(workspace, report, f"Loaded; next: clv transform (as-of day {report.as_of_date}).")
+
+
+@app.command(rich_help_panel=DATA)
+def transform(
+    context: typer.Context,
+    horizon_days: Horizon = 90,
+    as_of: AsOf = None,
+    full_refresh: Annotated[bool, typer.Option("--full-refresh", help="Rebuild everything.")] = False,
+) -> None:
+    """Build and test the marts with dbt; a failed test leaves the last good marts."""
+    from experiments import prepare
+
+    workspace = _workspace(context)
+    report = prepare.transform(workspace, as_of_date=as_of, horizon_days=horizon_days, full_refresh=full_refresh)
+    for test in report.tests:
+        workspace.console.say(f"  [green]passed[/] {test}")
+    _done(workspace, report, f"{len(report.tests)} tests passed; next: clv tune, or clv train.")
+
+
+@app.command(rich_help_panel=DATA)
+def synth(
+    context: typer.Context,
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where to write the shop; must not exist.")],
+    customers: Annotated[int, typer.Option(min=100, help="Number of customers.")] = 20_000,
+    repeat_rate: Annotated[float, typer.Option(help="Share of customers who buy on two days or more.")] = 0.2,
+    shape: Annotated[
+        Literal["olist", "transactions"], typer.Option(help="Olist's tables, or one transaction log.")
+    ] = "olist",
+    horizon_days: Horizon = 90,
+) -> None:
+    """Write a synthetic shop, and beside it the true expected value of every customer."""
+    from clv.synth import write_shop
+
+    workspace = _workspace(context)
+    with workspace.console.step("synth") as step:
+        summary = write_shop(
+            folder,
+            customers=customers,
+            repeat_rate=repeat_rate,
+            shape=shape,
+            seed=workspace.settings.seed,
+            horizon_days=horizon_days,
+            progress=lambda done, total: step.update("", done, total),
+        )
+        step.note = f"{summary.customers:,} customers, {summary.orders:,} orders -> {folder}"
+    _done(workspace, summary, f"Synthetic shop in {folder}; its truth is in {folder / 'truth'}.")
+
+
+@app.command(rich_help_panel=MODELS)
+def tune(
+    context: typer.Context,
+    trials: Trials = 20,
+    budget: Annotated[float | None, typer.Option(min=1, help="Start no further trial after these seconds.")] = None,
+    jobs: Jobs = 1,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the last study of the same data.")] = False,
+) -> None:
+    """Search hyper-parameters by rolling-origin cross-validation; every trial is a run."""
+    from experiments.tune import tune as search
+
+    workspace = _workspace(context)
+    result = search(workspace, trials=trials, budget_seconds=budget, jobs=jobs, resume=resume)
+    hint = f"clv train --from-run {result.run_id}" if result.run_id else "clv train"
+    _done(workspace, result, f"{result.note + ' ' if result.note else ''}Next: {hint}")
+
+
+@app.command(rich_help_panel=MODELS)
+def train(
+    context: typer.Context,
+    from_run: Annotated[str | None, typer.Option(metavar="RUN_ID", help="Tuning run whose best recipe to use.")] = None,
+    parameter: Annotated[
+        list[str] | None, typer.Option("--parameter", "-p", metavar="NAME=VALUE", help="Set one hyper-parameter.")
+    ] = None,
+) -> None:
+    """Test a recipe out of time, refit it on every closed label, and register the model."""
+    from experiments import report
+    from experiments.train import train as fit
+
+    workspace = _workspace(context)
+    result = fit(workspace, recipe=_recipe(workspace, from_run, parameter or []))
+    report.show(workspace.console, result.facts)
+    facts = {"version": result.version, "run_id": result.run_id, "evaluation": result.facts}
+    _done(workspace, facts, f"Registered version {result.version}; next: clv promote {result.version}")
+
+
+@app.command(rich_help_panel=MODELS)
+def evaluate(
+    context: typer.Context,
+    version: Version = None,
+    from_run: Annotated[str | None, typer.Option(metavar="RUN_ID", help="Tuning run whose recipe to test.")] = None,
+    parameter: Annotated[list[str] | None, typer.Option("--parameter", "-p", metavar="NAME=VALUE")] = None,
+) -> None:
+    """Test a recipe (a version's, a tuning run's or your own) out of time, without registering anything."""
+    from experiments import report
+    from experiments.evaluate import evaluate as test
+
+    workspace = _workspace(context)
+    if version and (from_run or parameter):
+        raise InputError("Name either --version or a recipe (--from-run, --parameter), not both.")
+    if from_run or parameter:
+        recipe = _recipe(workspace, from_run, parameter or [])
+    else:
+        from experiments.evaluate import recipe_of_version
+
+        recipe = recipe_of_version(workspace, version)
+    run_id, facts = test(workspace, recipe)
+    report.show(workspace.console, facts)
+    _done(workspace, {"run_id": run_id, "evaluation": facts}, f"Logged as run {run_id}.")
+
+
+@app.command(rich_help_panel=MODELS)
+def promote(
+    context: typer.Context,
+    version: Annotated[str | None, typer.Argument(metavar="[VERSION]", help="The newest by default.")] = None,
+    by: By = None,
+    reason: Reason = "",
+    force: Annotated[bool, typer.Option("--force", help="Promote although the gate refuses; needs --reason.")] = False,
+    repair: Annotated[bool, typer.Option("--repair", help="Make the alias follow the stage.")] = False,
+) -> None:
+    """Run the gate on a version and put it into Production if it passes."""
+    from experiments.promote import promote as to_production
+
+    workspace = _workspace(context)
+    if repair:
+        event = workspace.registry.repair(_who(by))
+        _done(workspace, event, "Repaired." if event else "Stage and alias agree; nothing to repair.")
+        return
+    event, report = to_production(workspace, version=version, by=_who(by), reason=reason, force=force)
+    for check in report.checks:
+        mark = "[green]passed[/]" if check.passed else "[red]FAILED[/]"
+        workspace.console.say(f"  {mark} {check.name}: {check.detail}")
+    _done(workspace, event, f"Version {event.version} is in Production (before: {event.former or 'none'}).")
+
+
+@app.command(rich_help_panel=MODELS)
+def rollback(context: typer.Context, by: By = None, reason: Reason = "") -> None:
+    """Return to the version that was in Production before."""
+    from experiments.promote import rollback as back
+
+    workspace = _workspace(context)
+    event = back(workspace, by=_who(by), reason=reason)
+    _done(workspace, event, f"Version {event.version} is in Production again (before: {event.former}).")
+
+
+@app.command(rich_help_panel=MODELS)
+def history(context: typer.Context) -> None:
+    """Who put which version into Production, when and why."""
+    workspace = _workspace(context)
+    events = workspace.registry.history()
+    staged = workspace.registry.production()
+    rows = [[e.at, e.kind, e.former or "-", e.version or "-", e.by, e.reason] for e in events]
+    if events:
+        workspace.console.table("Production", ["when (UTC)", "what", "from", "to", "who", "why"], rows)
+    aliased = workspace.registry.aliased()
+    if staged and aliased != staged.number:
+        workspace.console.warn(
+            f"Stage Production holds version {staged.number}, alias production {aliased or 'none'}; the stage "
+            "is served. `clv promote --repair` mends it."
+        )
+    _done(workspace, [asdict(e) for e in events], "" if events else "Nothing has been promoted yet.")
+
+
+@app.command(rich_help_panel=MODELS)
+def score(context: typer.Context, predictions: Predictions = None) -> None:
+    """Predict every customer with the model in Production; writes a file and the table marts.customer_predictions."""
+    from experiments.score import score as predict
+
+    workspace = _workspace(context)
+    result = predict(workspace, predictions=predictions)
+    _done(workspace, result, f"{result.customers:,} predictions in {result.path}")
+
+
+@app.command(rich_help_panel=DATA)
+def run(
+    context: typer.Context,
+    path: Path_,
+    source: Source_ = "olist",
+    horizon_days: Horizon = 90,
+    as_of: AsOf = None,
+    predictions: Predictions = None,
+    replace_shop: ReplaceShop = False,
+    trials: Trials = 12,
+    jobs: Jobs = 1,
+    by: By = None,
+    customer_column: CustomerColumn = None,
+    time_column: TimeColumn = None,
+    amount_column: AmountColumn = None,
+    order_column: OrderColumn = None,
+    time_format: TimeFormat = None,
+    time_zone: TimeZone = None,
+    decimal: Decimal = ".",
+    delimiter: Delimiter = ",",
+    currency: Currency = None,
+) -> None:
+    """Do it all: load, transform, tune, train, gate, promote, score."""
+    from experiments import report
+    from experiments.run import run as chain
+
+    workspace = _workspace(context)
+    columns = _columns(
+        customer_column,
+        time_column,
+        amount_column,
+        order_column,
+        time_format,
+        time_zone,
+        decimal,
+        delimiter,
+        currency,
+    )
+    result = chain(
+        workspace,
+        path,
+        source=source,
+        columns=columns,
+        horizon_days=horizon_days,
+        as_of_date=as_of,
+        predictions=predictions,
+        replace_shop=replace_shop,
+        trials=trials,
+        jobs=jobs,
+        by=_who(by),
+    )
+    report.show(workspace.console, result.trained.facts)
+    if result.refused:
+        workspace.console.warn(f"{result.refused} Predictions are by {result.scored.scored_by}.")
+    facts = {
+        "version": result.trained.version,
+        "run_id": result.trained.run_id,
+        "predictions": result.scored.path,
+        "customers": result.scored.customers,
+        "scored_by": result.scored.scored_by,
+        "refused": result.refused,
+        "evaluation": result.trained.facts,
+    }
+    _done(
+        workspace,
+        facts,
+        f"{result.scored.customers:,} predictions by {result.scored.scored_by} in {result.scored.path}\n"
+        "Look at it: clv ui (MLflow), clv serve (API), clv app (Streamlit)",
+    )
+
+
+@app.command(rich_help_panel=MODELS)
+def export(
+    context: typer.Context,
+    version: Version = None,
+    kind: Annotated[
+        Literal["pkl", "ubj"], typer.Option("--format", help="pkl: one pickle; ubj: zip of the model folder.")
+    ] = "pkl",
+    path: Annotated[Path | None, typer.Option("--to", metavar="FILE", help="Where to write it.")] = None,
+) -> None:
+    """Write a model version to one file that works without clv. A pickle runs code when loaded: trust its maker."""
+    from experiments.export import export as write
+
+    workspace = _workspace(context)
+    target = write(workspace, version=version, kind=kind, path=path)
+    _done(workspace, {"path": target}, f"Wrote {target}")
+
+
+@app.command(rich_help_panel=PEOPLE)
+def demo(
+    context: typer.Context,
+    customers: Annotated[int, typer.Option(min=1000, help="Customers of the synthetic shop.")] = 20_000,
+) -> None:
+    """Show everything on a synthetic shop: files to a prediction asked over HTTP, in about a minute."""
+    from experiments.demo import demo as show
+
+    workspace = _workspace(context)
+    _done(workspace, show(workspace, customers=customers), "")
+
+
+@app.command(rich_help_panel=PEOPLE)
+def serve(
+    context: typer.Context,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8000,
+) -> None:
+    """Serve the model in Production over HTTP; its documentation is at /docs."""
+    from experiments.servers import serve as start
+
+    start(_workspace(context), host, port)
+
+
+@app.command("app", rich_help_panel=PEOPLE)
+def open_app(context: typer.Context, port: Annotated[int, typer.Option(help="Port to listen on.")] = 8501) -> None:
+    """Start the Streamlit app; it talks to CLV_API_URL, or to an API it starts itself."""
+    from experiments.servers import open_app as start
+
+    start(_workspace(context), port)
+
+
+@app.command(rich_help_panel=PEOPLE)
+def ui(context: typer.Context, port: Annotated[int, typer.Option(help="Port to listen on.")] = 5000) -> None:
+    """Start the MLflow UI on this home's runs and models."""
+    from experiments.servers import open_ui as start
+
+    start(_workspace(context), port)
+
+
+@app.command(rich_help_panel=PEOPLE)
+def version() -> None:
+    """Print the version of clv."""
+    typer.echo(__version__)
+
+
+def main() -> None:
+    """Entry point: run the verb, turn errors into one sentence and an exit code."""
+    _quieten()
+    try:
+        app(standalone_mode=False)
+    except typer.Exit as leaving:
+        sys.exit(leaving.exit_code)
+    except typer.Abort:
+        sys.exit(130)
+    except ClvError as error:
+        _complain(str(error))
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        _complain("Interrupted; what was finished is kept, and the same command can be given again.")
+        sys.exit(130)
+    except Exception as error:
+        if (show := getattr(error, "show", None)) is not None and hasattr(error, "exit_code"):  # click's usage errors
+            show()
+            sys.exit(error.exit_code)
+        _complain(f"Internal error, please report it: {type(error).__name__}: {error} (details in {_log_bug()})")
+        sys.exit(1)
+
+
+def _workspace(context: typer.Context) -> Workspace:
+    return context.ensure_object(Workspace)
+
+
+def _columns(
+    customer: str | None,
+    time: str | None,
+    amount: str | None,
+    order: str | None,
+    time_format: str | None,
+    time_zone: str | None,
+    decimal: str,
+    delimiter: str,
+    currency: str | None,
+) -> Any:
+    from clv.sources.transactions import TransactionColumns
+
+    return TransactionColumns(
+        customer=customer,
+        time=time,
+        amount=amount,
+        order=order,
+        time_format=time_format,
+        time_zone=time_zone,
+        decimal=decimal,
+        delimiter=delimiter,
+        currency=currency,
+    )
+
+
+def _recipe(workspace: Workspace, from_run: str | None, parameters: list[str]) -> Any:
+    from pydantic import ValidationError
+
+    from clv.models.recipe import Recipe
+    from experiments.train import recipe_of_run
+
+    base = recipe_of_run(workspace, from_run) if from_run else Recipe()
+    pairs = dict(parameter.partition("=")[::2] for parameter in parameters)
+    try:
+        return Recipe.model_validate({**base.model_dump(), **pairs})
+    except ValidationError as error:
+        first = error.errors()[0]
+        known = ", ".join(Recipe.model_fields)
+        raise InputError(
+            f"Parameter {first['loc'][0]}={first['input']!r}: {first['msg']}; known ones: {known}."
+        ) from None
+
+
+def _who(by: str | None) -> str:
+    return by or getpass.getuser()
+
+
+def _done(workspace: Workspace, result: Any, line: str) -> None:
+    workspace.console.result(asdict(result) if is_dataclass(result) and not isinstance(result, type) else result)
+    if line:
+        workspace.console.say(line)
+
+
+def _complain(sentence: str) -> None:
+    typer.secho(f"Error: {sentence}", err=True, fg=typer.colors.RED)
+
+
+def _log_bug() -> Path:
+    """Write the traceback where a report can quote it."""
+    home = Home(Settings.from_environment(os.environ).home)
+    home.logs.mkdir(parents=True, exist_ok=True)
+    path = home.logs / f"error-{datetime.now():%Y%m%d-%H%M%S}.log"
+    path.write_text(traceback.format_exc(), encoding="utf-8")
+    return path
+
+
+def _quieten() -> None:
+    """MLflow's progress bars and advice to model authors tell our users nothing."""
+    import logging
+
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message=".*Add type hints to the `predict` method.*")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,154 @@
+"""The demo: a synthetic shop through the whole chain, to a prediction that is really asked over HTTP."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+
+from clv.errors import UnavailableError
+from clv.snapshots import read_snapshots
+from clv.synth import write_shop
+from experiments import report
+from experiments.run import run
+from experiments.servers import environment
+from experiments.workspace import Workspace
+
+REPEAT_RATE = 0.2
+HORIZON_DAYS = 90
+TRIALS = 6
+START_SECONDS = 60
+
+
+def demo(workspace: Workspace, *, customers: int) -> dict[str, Any]:
+    """Write a synthetic shop, run the chain on it, ask the service for one prediction, say where to look next."""
+    console = workspace.console
+    console.say("[bold]A synthetic shop[/] (made up from a seed, no real customer) through the whole chain:")
+    started = time.monotonic()
+    shop_folder = workspace.home.root / "demo"
+    with console.step("synth") as step:
+        summary = write_shop(
+            shop_folder,
+            customers=customers,
+            repeat_rate=REPEAT_RATE,
+            shape="olist",
+            seed=workspace.settings.seed,
+            horizon_days=HORIZON_DAYS,
+            progress=lambda done, total: step.update("", done, total),
+        )
+        step.note = f"{summary.customers:,} customers, {summary.orders:,} orders in Olist's tables -> {shop_folder}"
+    result = run(
+        workspace,
+        shop_folder / "shop",
+        source="olist",
+        columns=None,
+        horizon_days=HORIZON_DAYS,
+        as_of_date=None,
+        predictions=None,
+        replace_shop=False,
+        trials=TRIALS,
+        jobs=1,
+        by="demo",
+    )
+    question = _question(workspace)
+    with console.step("serve") as step, served(workspace) as url:
+        answer = httpx.post(f"{url}/predict", json=question, timeout=30).raise_for_status().json()
+        step.note = f"POST {url}/predict answered"
+
+    report.show(console, result.trained.facts)
+    staged = workspace.registry.production()
+    console.say(
+        f"\nIn Production: version {staged.number if staged else 'none'} of model clv"
+        + (f"; the gate refused version {result.trained.version}: {result.refused}" if result.refused else "")
+    )
+    prediction, model = answer["predictions"][0], answer["model"]
+    console.say(
+        f"Asked over HTTP: customer {prediction['customer_id'][:8]}… returns within {model['horizon_days']} days of "
+        f"{model['as_of_date']} with probability {prediction['p_return']:.1%}, then spends "
+        f"{prediction['value_if_return']:.2f} {model['currency']}: expected value "
+        f"{prediction['expected_value']:.2f} {model['currency']} (model version {model['version']})."
+    )
+    home = "" if "CLV_HOME" not in os.environ else f"CLV_HOME={workspace.settings.home} "
+    clv = f"{home}.venv/bin/clv"
+    console.say(
+        f"\nPredictions of all {result.scored.customers:,} customers: {result.scored.path}\n"
+        f"Done in {time.monotonic() - started:.0f} s. The shop is synthetic. Now explore:\n"
+        f"  {clv} ui      MLflow: runs, plots, registry   http://127.0.0.1:5000\n"
+        f"  {clv} serve   API with its documentation      http://127.0.0.1:8000/docs\n"
+        f"  {clv} app     Streamlit                       http://127.0.0.1:8501"
+    )
+    return {"version": result.trained.version, "answer": answer, "evaluation": result.trained.facts}
+
+
+def _question(workspace: Workspace) -> dict[str, Any]:
+    """The request body for the customer with the highest expected value."""
+    shop = workspace.shop()
+    with workspace.warehouse.connect() as connection:
+        best = connection.execute(
+            "select customer_id from marts.customer_predictions order by expected_value desc, customer_id limit 1"
+        ).fetchone()
+    assert best is not None  # every scored shop has a customer
+    frame = read_snapshots(workspace.warehouse, workspace.contract, [shop.as_of_date]).frame
+    row = frame[frame["customer_id"] == best[0]].iloc[0]
+    features = {
+        feature.name: None
+        if row[feature.name] != row[feature.name] or row[feature.name] is None
+        else float(row[feature.name])
+        if feature.kind == "number"
+        else str(row[feature.name])
+        for feature in workspace.contract
+    }
+    return {"customers": [{"customer_id": str(best[0]), "features": features}]}
+
+
+@contextmanager
+def served(workspace: Workspace) -> Iterator[str]:
+    """The prediction service in a process of its own, on a free port, ready to answer.
+
+    Raises
+    ------
+    UnavailableError
+        If it does not become ready.
+    """
+    log = workspace.home.logs / "serve.log"
+    port = _free_port()
+    url = f"http://127.0.0.1:{port}"
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "experiments.cli", "serve", "--port", str(port)],
+            env=environment(workspace),
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            _wait_until_ready(url, process, str(log))
+            yield url
+        finally:
+            process.terminate()
+            process.wait(timeout=20)
+
+
+def _wait_until_ready(url: str, process: subprocess.Popen[bytes], log: str) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            if httpx.get(f"{url}/ready", timeout=2).status_code == httpx.codes.OK:
+                return
+        except httpx.TransportError:
+            pass
+        time.sleep(0.2)
+    raise UnavailableError(f"The service at {url} did not become ready within {START_SECONDS} s; see {log}.")
+
+
+def _free_port() -> int:
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

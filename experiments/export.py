@@ -1,0 +1,54 @@
+"""Exporting a version: its plain model folder, or one pickle for those who want one."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Literal
+
+from clv.home import disk_errors, replacing
+from experiments.workspace import Workspace
+
+
+def export(workspace: Workspace, *, version: str | None, kind: Literal["pkl", "ubj"], path: Path | None) -> Path:
+    """Write a version (Production's by default, else the newest) to one file.
+
+    ``ubj`` is a zip of the model folder: native boosters, facts, SQL and prediction code. ``pkl`` is a pickle with the
+    prediction code inside, so that it loads where numpy, pandas and xgboost are but clv is not. Loading a pickle runs
+    code: open only those you made yourself.
+    """
+    registry = workspace.registry
+    chosen = registry.version(version) if version else registry.production() or registry.latest()
+    target = (path or Path(f"clv-{chosen.number}.{'pkl' if kind == 'pkl' else 'zip'}")).absolute()
+    with tempfile.TemporaryDirectory() as temporary, disk_errors(target):
+        folder = _download(workspace, chosen.number, Path(temporary))
+        with replacing(target) as place:
+            if kind == "ubj":
+                made = shutil.make_archive(str(Path(temporary) / "model"), "zip", folder)
+                shutil.copyfile(made, place)
+            else:
+                place.write_bytes(_pickle(folder))
+    return target
+
+
+def _download(workspace: Workspace, version: str, temporary: Path) -> Path:
+    import mlflow
+
+    from experiments.tracking import MODEL
+
+    workspace.tracker  # noqa: B018  (sets the store's address)
+    local = Path(mlflow.artifacts.download_artifacts(f"models:/{MODEL}/{version}", dst_path=str(temporary)))
+    return next(file.parent for file in local.rglob("model.json"))
+
+
+def _pickle(folder: Path) -> bytes:
+    import cloudpickle
+
+    from clv import predictor
+
+    cloudpickle.register_pickle_by_value(predictor)
+    try:
+        return cloudpickle.dumps(predictor.Predictor.load(folder))  # type: ignore[no-any-return]
+    finally:
+        cloudpickle.unregister_pickle_by_value(predictor)

@@ -1,0 +1,61 @@
+"""Loading and transforming, with their steps shown."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from clv import load as loading
+from clv import transform as transforming
+from experiments.workspace import Workspace
+
+if TYPE_CHECKING:
+    from clv.transform import TransformReport
+
+    from clv.load import LoadReport, Source
+    from clv.sources.transactions import TransactionColumns
+
+
+def load(
+    workspace: Workspace,
+    path: Path,
+    *,
+    source: Source,
+    columns: TransactionColumns | None = None,
+    append: bool = False,
+    replace_shop: bool = False,
+) -> LoadReport:
+    """Check and load raw files into the warehouse."""
+    with workspace.console.step("load") as step:
+        report = loading.load(
+            workspace.settings,
+            path,
+            source=source,
+            columns=columns,
+            append=append,
+            replace_shop=replace_shop,
+            progress=step.update,
+        )
+        step.note = f"{report.orders:,} orders, {report.customers:,} customers, as-of day {report.as_of_date}"
+    for note in report.notes:
+        workspace.console.note(note)
+    return report
+
+
+def transform(
+    workspace: Workspace, *, as_of_date: date | None, horizon_days: int, full_refresh: bool = False
+) -> TransformReport:
+    """Build and test the marts."""
+    with workspace.console.step("transform") as step:
+        report = transforming.transform(
+            workspace.settings,
+            as_of_date=as_of_date,
+            horizon_days=horizon_days,
+            full_refresh=full_refresh,
+            progress=step.update,
+        )
+        step.note = (
+            f"{report.snapshot_count:,} snapshots at {len(report.cutoffs)} cutoffs, {len(report.tests)} tests passed"
+        )
+    return report

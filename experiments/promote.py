@@ -1,0 +1,67 @@
+"""Promoting and rolling back: the gate, the report on the version, stage and alias together, the record."""
+
+from __future__ import annotations
+
+from clv.errors import InputError, RefusedError
+from clv.evaluation import Evaluation
+from experiments.gate import GateReport, gate
+from experiments.registry import Event
+from experiments.tracking import MODEL
+from experiments.workspace import Workspace
+
+
+def promote(
+    workspace: Workspace,
+    *,
+    version: str | None,
+    by: str,
+    reason: str = "",
+    force: bool = False,
+    evaluation: Evaluation | None = None,
+) -> tuple[Event, GateReport]:
+    """Run the gate on a version (the newest by default) and put it into Production if it passes.
+
+    Raises
+    ------
+    InputError
+        If there is no such version, it is in Production already, or `force` has no reason.
+    RefusedError
+        If the gate refuses it and `force` is not set.
+    """
+    if force and not reason:
+        raise InputError("--force needs --reason, which is recorded.")
+    registry = workspace.registry
+    candidate = registry.version(version) if version else registry.latest()
+    staged = registry.production()
+    if staged and staged.number == candidate.number:
+        raise InputError(f"Version {candidate.number} is in Production already.")
+    report = gate(workspace, candidate.number, evaluation)
+    registry.client.log_text(candidate.run_id, report.to_markdown(), f"gate/version-{candidate.number}.md")
+    registry.client.set_model_version_tag(MODEL, candidate.number, "clv.gate", "passed" if report.passed else "refused")
+    if not report.passed and not force:
+        raise RefusedError(
+            f"The gate refused version {candidate.number}: {report.failures}; see gate/version-{candidate.number}.md "
+            "of its run, or use --force --reason."
+        )
+    event = registry.set_production(
+        candidate.number,
+        kind="promote" if report.passed else "force",
+        by=by,
+        reason=reason or "passed the gate",
+        gate=report.to_json(),
+        expected=staged.number if staged else None,
+        check_expected=True,
+    )
+    return event, report
+
+
+def rollback(workspace: Workspace, *, by: str, reason: str = "") -> Event:
+    """Return to the version that was in Production before.
+
+    Raises
+    ------
+    InputError
+        If there was none.
+    """
+    registry = workspace.registry
+    return registry.set_production(registry.former(), kind="rollback", by=by, reason=reason or "rolled back")

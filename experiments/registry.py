@@ -1,0 +1,255 @@
+"""The model registry: versions, the stage Production with its alias, and the append-only promotion record.
+
+MLflow keeps no transition log and no user. Each event (who, when, why, from, to, gate report) is therefore written as
+one artifact file of one run, named by its number, never overwritten.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import warnings
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+
+from clv.errors import InputError, UnavailableError
+from clv.home import Home
+from experiments.tracking import EXPERIMENT, MODEL, Tracker, store_errors
+
+STAGE = "Production"
+ALIAS = "production"
+
+_RECORD_TAG = "clv.record"
+_RECORD = "promotions"
+
+
+@dataclass(frozen=True)
+class Version:
+    """A model version; its number is text, whatever the store makes of it."""
+
+    number: str
+    stage: str
+    run_id: str
+    tags: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Event:
+    """One change of what is in Production.
+
+    Attributes
+    ----------
+    number
+        1, 2, 3, ...
+    kind
+        ``promote``, ``force``, ``rollback``, ``repair``, or ``outside`` for a change seen but not made by clv.
+    at
+        UTC, ISO 8601.
+    by, reason
+        Who and why.
+    version, former
+        Version now in Production and the one before; None where there is none.
+    gate
+        The gate's checks, where it ran.
+    """
+
+    number: int
+    kind: str
+    at: str
+    by: str
+    reason: str
+    version: str | None
+    former: str | None
+    gate: list[dict[str, Any]]
+
+
+class Registry:
+    """Versions of the model ``clv``."""
+
+    def __init__(self, tracker: Tracker, home: Home) -> None:
+        self.client: MlflowClient = tracker.client
+        self._tracker = tracker
+        self._home = home
+
+    def version(self, number: str) -> Version:
+        """One version.
+
+        Raises
+        ------
+        InputError
+            If there is no such version.
+        """
+        try:
+            with store_errors(self._tracker.settings.tracking_uri):
+                return _version(self.client.get_model_version(MODEL, number))
+        except MlflowException:
+            raise InputError(
+                f"Model {MODEL} has no version {number!r}; existing versions: {self._existing() or 'none'}."
+            ) from None
+
+    def _existing(self) -> str:
+        return ", ".join(version.number for version in self.versions())
+
+    def versions(self) -> list[Version]:
+        """All versions, oldest first."""
+        with store_errors(self._tracker.settings.tracking_uri):
+            found = self.client.search_model_versions(f"name = '{MODEL}'", max_results=10_000)
+        return sorted((_version(version) for version in found), key=lambda version: int(version.number))
+
+    def latest(self) -> Version:
+        """The newest version.
+
+        Raises
+        ------
+        InputError
+            If there is none.
+        """
+        versions = self.versions()
+        if not versions:
+            raise InputError(f"Model {MODEL} has no version yet; train one first with `clv train`.")
+        return versions[-1]
+
+    def production(self) -> Version | None:
+        """The version in stage Production, or None."""
+        staged = [version for version in self.versions() if version.stage == STAGE]
+        return staged[-1] if staged else None
+
+    def aliased(self) -> str | None:
+        """The version behind the alias, or None."""
+        try:
+            return str(self.client.get_model_version_by_alias(MODEL, ALIAS).version)
+        except MlflowException:
+            return None
+
+    def set_production(
+        self,
+        version: str,
+        *,
+        kind: str,
+        by: str,
+        reason: str,
+        gate: list[dict[str, Any]] | None = None,
+        expected: str | None = None,
+        check_expected: bool = False,
+    ) -> Event:
+        """Put a version into Production: record, alias, stage, then a check that they agree.
+
+        Parameters
+        ----------
+        expected
+            The version that was in Production when the decision was made.
+        check_expected
+            Refuse if another one is there by now: of two promotions at once, one wins and the other is told.
+
+        Raises
+        ------
+        UnavailableError
+            If somebody else was faster, or stage and alias do not agree afterwards.
+        """
+        with self._home.writing(kind), store_errors(self._tracker.settings.tracking_uri):
+            former = self.production()
+            current = former.number if former else None
+            if check_expected and current != expected:
+                raise UnavailableError(
+                    f"Production changed from version {expected or 'none'} to {current or 'none'} meanwhile; look at "
+                    "`clv history` and promote again."
+                )
+            event = self._record(kind=kind, by=by, reason=reason, version=version, former=current, gate=gate or [])
+            self.client.set_registered_model_alias(MODEL, ALIAS, version)
+            with warnings.catch_warnings():
+                # Stages are deprecated but live through MLflow 3; models:/clv/Production is this project's address.
+                warnings.simplefilter("ignore", FutureWarning)
+                self.client.transition_model_version_stage(MODEL, version, STAGE, archive_existing_versions=True)
+            now = self.production()
+            if now is None or now.number != version or self.aliased() != version:
+                raise UnavailableError(
+                    f"Stage {STAGE} and alias {ALIAS} do not agree after promoting version {version}; run "
+                    "`clv promote --repair`."
+                )
+        return event
+
+    def repair(self, by: str) -> Event | None:
+        """Make the alias follow the stage; None if they agree already."""
+        staged = self.production()
+        if staged is None:
+            raise InputError(f"No version is in stage {STAGE}; promote one with `clv promote`.")
+        if self.aliased() == staged.number:
+            return None
+        return self.set_production(staged.number, kind="repair", by=by, reason="the alias follows the stage")
+
+    def history(self) -> list[Event]:
+        """All events, oldest first; a change made outside clv is noticed here and recorded."""
+        events = self._events()
+        staged = self.production()
+        current = staged.number if staged else None
+        recorded = events[-1].version if events else None
+        if current != recorded:
+            with self._home.writing("history"), store_errors(self._tracker.settings.tracking_uri):
+                events.append(
+                    self._record(
+                        kind="outside",
+                        by="unknown",
+                        reason="changed outside clv, seen now",
+                        version=current,
+                        former=recorded,
+                        gate=[],
+                    )
+                )
+        return events
+
+    def former(self) -> str:
+        """The version that was in Production before the present one.
+
+        Raises
+        ------
+        InputError
+            If there was none.
+        """
+        staged = self.production()
+        current = staged.number if staged else None
+        for event in reversed(self.history()):
+            if event.version == current and event.former not in (None, current):
+                return str(event.former)
+        raise InputError("There is no earlier version in Production to return to; see `clv history`.")
+
+    def _record_run(self) -> str:
+        experiment_id = self._tracker.experiment_id
+        found = self.client.search_runs([experiment_id], f"tags.`{_RECORD_TAG}` = '{_RECORD}'", max_results=1)
+        if found:
+            return str(found[0].info.run_id)
+        run = self.client.create_run(
+            experiment_id,
+            tags={
+                _RECORD_TAG: _RECORD,
+                "mlflow.runName": "promotion record",
+                "mlflow.note.content": "Who put which version into Production, when and why: one file an event.",
+            },
+        )
+        self.client.set_terminated(run.info.run_id)
+        return str(run.info.run_id)
+
+    def _events(self) -> list[Event]:
+        with store_errors(self._tracker.settings.tracking_uri):
+            if self.client.get_experiment_by_name(EXPERIMENT) is None:
+                return []
+            run_id = self._record_run()
+            paths = sorted(item.path for item in self.client.list_artifacts(run_id, "events"))
+            with tempfile.TemporaryDirectory() as folder:
+                files = [Path(self.client.download_artifacts(run_id, path, folder)) for path in paths]
+                return [Event(**json.loads(file.read_text(encoding="utf-8"))) for file in files]
+
+    def _record(self, **facts: Any) -> Event:
+        number = len(self._events()) + 1
+        event = Event(number=number, at=datetime.now(UTC).isoformat(timespec="seconds"), **facts)
+        self.client.log_dict(self._record_run(), asdict(event), f"events/{number:06d}.json")
+        return event
+
+
+def _version(version: Any) -> Version:
+    return Version(str(version.version), version.current_stage, version.run_id, dict(version.tags))

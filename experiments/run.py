@@ -1,0 +1,115 @@
+"""The whole chain in one call: load, transform, tune, train, gate, promote, score."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from clv.baselines import ladder
+from clv.errors import RefusedError
+from clv.snapshots import Shop, read_snapshots
+from experiments.prepare import load, transform
+from experiments.promote import promote
+from experiments.score import (
+    ScoreResult,
+    check_predictions_path,
+    check_same,
+    load_predictor,
+    plain_scorer,
+    scorer,
+    write,
+)
+from experiments.train import TrainResult, train
+from experiments.tune import TuneResult, protocol_of, shop_tags, tune
+from experiments.workspace import Workspace
+
+if TYPE_CHECKING:
+    from clv.load import LoadReport, Source
+    from clv.sources.transactions import TransactionColumns
+    from clv.transform import TransformReport
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What the chain made.
+
+    Attributes
+    ----------
+    refused
+        What the gate said, if it refused the new version; else empty.
+    """
+
+    loaded: LoadReport
+    transformed: TransformReport
+    tuned: TuneResult
+    trained: TrainResult
+    scored: ScoreResult
+    refused: str
+
+
+def run(
+    workspace: Workspace,
+    path: Path,
+    *,
+    source: Source,
+    columns: TransactionColumns | None,
+    horizon_days: int,
+    as_of_date: date | None,
+    predictions: Path | None,
+    replace_shop: bool,
+    trials: int,
+    jobs: int,
+    by: str,
+) -> RunResult:
+    """Run all of it on the shop at `path`.
+
+    A version that the gate refuses is not promoted; predictions are written all the same, by the model in Production
+    if it fits, else by the best baseline, and the result says so.
+    """
+    target = check_predictions_path(predictions) if predictions else None
+    loaded = load(workspace, path, source=source, columns=columns, append=False, replace_shop=replace_shop)
+    transformed = transform(workspace, as_of_date=as_of_date, horizon_days=horizon_days)
+    shop = workspace.shop()
+    protocol_of(shop)  # refuses too short a history before anything is written
+    tracker = workspace.tracker
+    with tracker.run(
+        f"clv run {shop.source} H={shop.horizon_days}",
+        tags={**shop_tags(shop), "clv.kind": "run"},
+        description=f"{shop.customers:,} customers as of {shop.as_of_date}; tuning and training are child runs.",
+    ) as parent:
+        tuned = tune(workspace, trials=trials, jobs=jobs, parent=parent)
+        trained = train(workspace, recipe=tuned.recipe, parent=parent)
+        refused = ""
+        try:
+            promote(workspace, version=trained.version, by=by, evaluation=trained.evaluation)
+        except RefusedError as error:
+            refused = str(error)
+        scored = _score(workspace, shop, trained, refused, target)
+        parent.log(
+            params={"horizon_days": horizon_days, "trials": trials},
+            metrics={"customers": shop.customers, "total_expected_value": scored.expected_value},
+            tags={"clv.version": trained.version, "clv.scored_by": scored.scored_by, "clv.refused": refused or "no"},
+        )
+    return RunResult(loaded, transformed, tuned, trained, scored, refused)
+
+
+def _score(workspace: Workspace, shop: Shop, trained: TrainResult, refused: str, target: Path | None) -> ScoreResult:
+    version = workspace.registry.production()
+    if version is not None:
+        predictor = load_predictor(workspace, version.number)
+        tags = version.tags
+        fits = (
+            tags.get("clv.shop_id") == shop.shop_id
+            and tags.get("clv.horizon_days") == str(shop.horizon_days)
+            and tags.get("clv.contract_fingerprint") == workspace.contract.fingerprint
+        )
+        if fits or not refused:
+            check_same(predictor, workspace, shop, f"Version {version.number} in Production")
+            return write(workspace, shop, scorer(predictor), f"version {version.number}", target)
+    name = trained.evaluation.best_baseline()
+    baseline = ladder()[name]
+    snapshots = read_snapshots(workspace.warehouse, workspace.contract, shop.cutoffs)
+    baseline.fit(snapshots.frame, snapshots.future_value, horizon_days=shop.horizon_days)
+    return write(workspace, shop, plain_scorer(baseline.predict_parts), f"baseline {name}", target)

@@ -1,0 +1,197 @@
+"""Scoring: every customer with a purchase by the as-of day, from the model in Production."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+import pandas as pd
+import pyarrow as pa
+
+from clv.errors import InputError, UnavailableError
+from clv.home import disk_errors, replacing
+from clv.predictor import Parts, Predictor
+from clv.snapshots import Shop, stream_snapshots
+from experiments.workspace import Workspace
+
+SUFFIXES = (".csv", ".parquet")
+
+Scorer = Callable[[pd.DataFrame], pd.DataFrame]
+"""From a frame of features to the answer's columns."""
+
+
+@dataclass(frozen=True)
+class ScoreResult:
+    """What was written.
+
+    Attributes
+    ----------
+    path
+        The predictions file.
+    customers
+        Rows in it.
+    expected_value
+        Total expected value.
+    scored_by
+        ``version N`` or the baseline that stood in.
+    """
+
+    path: Path
+    customers: int
+    expected_value: float
+    scored_by: str
+
+
+def check_predictions_path(path: Path) -> Path:
+    """Return the absolute path.
+
+    Raises
+    ------
+    InputError
+        If its suffix is neither .csv nor .parquet, or it is a folder.
+    """
+    if path.suffix not in SUFFIXES:
+        raise InputError(f"Predictions file {path} has suffix {path.suffix!r}; expected .csv or .parquet.")
+    if path.is_dir():
+        raise InputError(f"Predictions file {path} is a folder; name a file.")
+    return path.absolute()
+
+
+def score(workspace: Workspace, *, predictions: Path | None = None) -> ScoreResult:
+    """Score with the model in stage Production.
+
+    Raises
+    ------
+    InputError
+        If nothing is in Production, or its model is of another shop, horizon or contract.
+    """
+    shop = workspace.shop()
+    version = workspace.registry.production()
+    if version is None:
+        raise InputError(
+            "No model is in stage Production; train and promote one first with `clv train`, `clv promote`."
+        )
+    predictor = load_predictor(workspace, version.number)
+    check_same(predictor, workspace, shop, f"Version {version.number} in Production")
+    return write(workspace, shop, scorer(predictor), f"version {version.number}", predictions)
+
+
+def scorer(predictor: Predictor) -> Scorer:
+    """The predictor as a scorer."""
+    return lambda frame: predictor.table(predictor.predict_parts(frame))
+
+
+def plain_scorer(predict_parts: Callable[[pd.DataFrame], Parts]) -> Scorer:
+    """A baseline as a scorer: no interval, no percentile."""
+
+    def answer(frame: pd.DataFrame) -> pd.DataFrame:
+        parts = predict_parts(frame)
+        return pd.DataFrame(
+            {
+                "p_return": parts.p_return,
+                "value_if_return": parts.value_if_return,
+                "expected_value": parts.expected_value,
+                "value_if_return_low": float("nan"),
+                "value_if_return_high": float("nan"),
+                "percentile": float("nan"),
+            }
+        )
+
+    return answer
+
+
+def check_same(predictor: Predictor, workspace: Workspace, shop: Shop, what: str) -> None:
+    """Refuse a model of another shop, horizon or contract.
+
+    Raises
+    ------
+    InputError
+        Saying which differs.
+    """
+    expected = {
+        "shop_id": ("shop", shop.shop_id),
+        "horizon_days": ("horizon", shop.horizon_days),
+        "contract_fingerprint": ("feature contract", workspace.contract.fingerprint),
+    }
+    for key, (name, value) in expected.items():
+        if predictor.about[key] != value:
+            raise InputError(
+                f"{what} was trained for {name} {predictor.about[key]}, but the warehouse holds {name} {value}; "
+                "train a model for it with `clv train`."
+            )
+
+
+def load_predictor(workspace: Workspace, version: str) -> Predictor:
+    """The native model of a version, through MLflow as a service loads it.
+
+    Raises
+    ------
+    UnavailableError
+        If its artifacts can't be read.
+    """
+    import mlflow
+
+    from experiments.tracking import MODEL
+
+    workspace.tracker  # noqa: B018  (sets the store's address)
+    try:
+        model = mlflow.pyfunc.load_model(f"models:/{MODEL}/{version}").unwrap_python_model()
+    except Exception as error:
+        raise UnavailableError(
+            f"Version {version} of model {MODEL} can't be loaded ({error}); its artifacts must be reachable and whole."
+        ) from error
+    predictor: Predictor = model.predictor
+    return predictor
+
+
+def write(
+    workspace: Workspace, shop: Shop, answer: Scorer, scored_by: str, predictions: Path | None = None
+) -> ScoreResult:
+    """Score the as-of snapshot in batches; write ``marts.customer_predictions`` and the predictions file.
+
+    The file is sorted by expected value, highest first, then by customer.
+    """
+    path = check_predictions_path(predictions or workspace.home.predictions / "predictions.csv")
+    with workspace.console.step("score") as step, workspace.home.writing("score"), disk_errors(path):
+        with workspace.warehouse.replacing() as copy, workspace.warehouse.connect(copy, read_only=False) as connection:
+            done = 0
+            connection.execute("begin")
+            connection.execute("create schema if not exists marts")
+            for number, batch in enumerate(_answers(workspace, shop, answer, scored_by)):
+                connection.register("batch", batch)
+                if number == 0:
+                    connection.execute("create or replace table marts.customer_predictions as select * from batch")
+                else:
+                    connection.execute("insert into marts.customer_predictions select * from batch")
+                connection.unregister("batch")
+                done += batch.num_rows
+                step.update("", done, shop.customers)
+            connection.execute("commit")
+            total = connection.sql("select sum(expected_value) from marts.customer_predictions").fetchone()
+            _export(connection, path)
+        step.note = f"{done:,} customers by {scored_by} -> {path}"
+    return ScoreResult(path, done, float(total[0]) if total else 0.0, scored_by)
+
+
+def _answers(workspace: Workspace, shop: Shop, answer: Scorer, scored_by: str) -> Iterator[pa.Table]:
+    for frame in stream_snapshots(workspace.warehouse, workspace.contract, shop.as_of_date):
+        table = answer(frame)
+        table.insert(0, "customer_id", frame["customer_id"].to_numpy(dtype=object))
+        table["as_of_date"] = shop.as_of_date
+        table["horizon_days"] = shop.horizon_days
+        table["scored_by"] = scored_by
+        yield pa.Table.from_pandas(table, preserve_index=False)
+
+
+def _export(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
+    """Write the file beside its place, then rename."""
+    kind = "format csv, header" if path.suffix == ".csv" else "format parquet"
+    with replacing(path) as temporary:
+        target = str(temporary).replace("'", "''")
+        connection.execute(
+            "copy (select customer_id, p_return, value_if_return, expected_value, value_if_return_low, "
+            "value_if_return_high, percentile from marts.customer_predictions "
+            f"order by expected_value desc, customer_id) to '{target}' ({kind})"
+        )

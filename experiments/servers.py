@@ -1,0 +1,57 @@
+"""Starting the servers a person looks at: API, app, MLflow UI. Each runs until it is interrupted."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from clv.errors import UnavailableError
+from experiments.workspace import Workspace
+
+APP = Path(__file__).resolve().parent.parent / "streamlit_app" / "app.py"
+
+
+def environment(workspace: Workspace) -> dict[str, str]:
+    """The environment of this process with the home and store of `workspace`."""
+    return {
+        **os.environ,
+        "CLV_HOME": str(workspace.settings.home),
+        "MLFLOW_TRACKING_URI": workspace.settings.tracking_uri,
+    }
+
+
+def serve(workspace: Workspace, host: str, port: int) -> None:
+    """Run the prediction service in this process."""
+    from serving.app import serve as run_service
+
+    from serving.settings import ServingSettings
+
+    workspace.tracker  # noqa: B018  (so that an empty home gives 503, not a broken store)
+    run_service(ServingSettings.from_environment(environment(workspace)), host=host, port=port)
+
+
+def open_app(workspace: Workspace, port: int) -> None:
+    """Run the Streamlit app."""
+    workspace.tracker  # noqa: B018
+    _run(
+        [sys.executable, "-m", "streamlit", "run", str(APP), "--server.port", str(port), "--server.headless", "true"],
+        workspace,
+    )
+
+
+def open_ui(workspace: Workspace, port: int) -> None:
+    """Run the MLflow server with one worker and no job runners: two processes instead of a dozen."""
+    workspace.tracker  # noqa: B018
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    command += ["--backend-store-uri", workspace.settings.tracking_uri]
+    command += ["--default-artifact-root", workspace.home.artifacts.as_uri()]
+    workspace.console.say(f"MLflow UI: http://127.0.0.1:{port}")
+    _run(command, workspace, MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false")
+
+
+def _run(command: list[str], workspace: Workspace, **extra: str) -> None:
+    finished = subprocess.run(command, env={**environment(workspace), **extra}, check=False)
+    if finished.returncode not in (0, -2, -15):
+        raise UnavailableError(f"`{' '.join(command[1:4])}` ended with status {finished.returncode}; see its output.")

@@ -1,0 +1,289 @@
+"""MLflow tracking: the only module that writes runs.
+
+Runs are written by client calls in one batch each, never through the fluent API's global state, so that trials may run
+in parallel.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import mlflow
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param, RunTag
+from mlflow.exceptions import MlflowException
+from mlflow.models import ModelSignature
+from mlflow.types import ColSpec, Schema
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME, MLFLOW_RUN_NOTE
+
+from clv.contract import Contract
+from clv.errors import UnavailableError
+from clv.home import Home
+from clv.settings import Settings
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+EXPERIMENT = "clv"
+MODEL = "clv"
+
+OUTPUTS = (
+    "p_return",
+    "value_if_return",
+    "expected_value",
+    "value_if_return_low",
+    "value_if_return_high",
+    "percentile",
+)
+
+_METRICS_A_BATCH = 1000
+_PARAMS_A_BATCH = 100
+
+
+class Run:
+    """One MLflow run that is being written."""
+
+    def __init__(self, client: MlflowClient, run_id: str) -> None:
+        self.client = client
+        self.id = run_id
+
+    def log(
+        self,
+        *,
+        params: Mapping[str, Any] | None = None,
+        metrics: Mapping[str, float] | None = None,
+        tags: Mapping[str, Any] | None = None,
+        step: int = 0,
+    ) -> None:
+        """Log all of it in one batch; a parameter which the run has already (from ``mlflow run``) is left alone."""
+        known = self.client.get_run(self.id).data.params if params else {}
+        now = int(time.time() * 1000)
+        self.client.log_batch(
+            self.id,
+            params=[Param(name, str(value)) for name, value in (params or {}).items() if name not in known],
+            metrics=[Metric(name, float(value), now, step) for name, value in (metrics or {}).items()],
+            tags=[RunTag(name, str(value)) for name, value in (tags or {}).items()],
+        )
+
+    def figure(self, figure: Figure, path: str) -> None:
+        """Log a figure as PNG."""
+        self.client.log_figure(self.id, figure, path)
+
+    def text(self, text: str, path: str) -> None:
+        """Log a text file."""
+        self.client.log_text(self.id, text, path)
+
+    def json(self, value: Any, path: str) -> None:
+        """Log a JSON file."""
+        self.client.log_dict(self.id, value, path)
+
+
+class Tracker:
+    """The MLflow store of a home (or a server), ready to be written.
+
+    Parameters
+    ----------
+    settings
+        Names the store.
+    run_id
+        The run that ``mlflow run`` opened for this process, if any: the first run of ours continues it.
+    """
+
+    def __init__(self, settings: Settings, run_id: str | None = None) -> None:
+        self.settings = settings
+        self._project_run_id = run_id
+        mlflow.set_tracking_uri(settings.tracking_uri)
+        mlflow.set_registry_uri(settings.tracking_uri)
+        self.client = MlflowClient()
+
+    def open(self) -> Tracker:
+        """Create store and experiment once, under the home's lock: parallel first use corrupts a fresh sqlite store.
+
+        Raises
+        ------
+        UnavailableError
+            If the store can't be reached or written.
+        """
+        home = Home(self.settings.home, self.settings.lock_wait_seconds)
+        local = self.settings.tracking_uri.startswith("sqlite:")
+        with home.writing("init"), store_errors(self.settings.tracking_uri):
+            if self.client.get_experiment_by_name(EXPERIMENT) is None:
+                self.client.create_experiment(EXPERIMENT, home.artifacts.as_uri() if local else None)
+        return self
+
+    @property
+    def experiment_id(self) -> str:
+        """Id of the experiment.
+
+        Raises
+        ------
+        UnavailableError
+            If it was deleted, in the UI for instance.
+        """
+        with store_errors(self.settings.tracking_uri):
+            experiment = self.client.get_experiment_by_name(EXPERIMENT)
+        if experiment is None or experiment.lifecycle_stage != "active":
+            raise UnavailableError(
+                f"MLflow experiment {EXPERIMENT!r} is missing or deleted in {self.settings.tracking_uri}; restore it "
+                "with `mlflow experiments restore` or use another home."
+            )
+        return str(experiment.experiment_id)
+
+    @contextmanager
+    def run(
+        self,
+        name: str,
+        *,
+        parent: Run | None = None,
+        tags: Mapping[str, Any] | None = None,
+        description: str = "",
+    ) -> Iterator[Run]:
+        """Open a run; it ends as FINISHED, FAILED or KILLED by how the block ends."""
+        every = {MLFLOW_RUN_NAME: name, "clv.commit": commit(), **(tags or {})}
+        if description:
+            every[MLFLOW_RUN_NOTE] = description
+        if parent is not None:
+            every[MLFLOW_PARENT_RUN_ID] = parent.id
+        with store_errors(self.settings.tracking_uri):
+            if parent is None and self._project_run_id is not None:
+                run = Run(self.client, self._project_run_id)
+                self._project_run_id = None
+                run.log(tags=every)
+            else:
+                started = self.client.create_run(self.experiment_id, tags={key: str(v) for key, v in every.items()})
+                run = Run(self.client, started.info.run_id)
+        try:
+            with store_errors(self.settings.tracking_uri):
+                yield run
+        except KeyboardInterrupt:
+            self.client.set_terminated(run.id, "KILLED")
+            raise
+        except BaseException:
+            self._fail(run)
+            raise
+        self.client.set_terminated(run.id, "FINISHED")
+
+    def _fail(self, run: Run) -> None:
+        """Mark the run as failed; the error under way matters more than one met here."""
+        with suppress(Exception):  # the store itself may be what failed
+            self.client.set_terminated(run.id, "FAILED")
+
+    def trial(
+        self,
+        parent: Run,
+        name: str,
+        *,
+        params: Mapping[str, Any],
+        metrics: Mapping[str, float],
+        tags: Mapping[str, Any],
+        status: str,
+    ) -> None:
+        """Write a finished trial as a child run, in one batch."""
+        now = int(time.time() * 1000)
+        with store_errors(self.settings.tracking_uri):
+            run = self.client.create_run(
+                parent_experiment(self.client, parent),
+                tags={MLFLOW_PARENT_RUN_ID: parent.id, MLFLOW_RUN_NAME: name, **{k: str(v) for k, v in tags.items()}},
+            )
+            self.client.log_batch(
+                run.info.run_id,
+                params=[Param(key, str(value)) for key, value in params.items()],
+                metrics=[Metric(key, float(value), now, 0) for key, value in metrics.items()],
+            )
+            self.client.set_terminated(run.info.run_id, status)
+
+    def log_model(
+        self,
+        run: Run,
+        folder: Path,
+        *,
+        contract: Contract,
+        example: pd.DataFrame,
+        version_tags: Mapping[str, Any],
+        description: str,
+    ) -> str:
+        """Log a model folder to `run` and register it; returns the version."""
+        signature = ModelSignature(
+            inputs=Schema(
+                [ColSpec("double" if feature.kind == "number" else "string", feature.name) for feature in contract]
+            ),
+            outputs=Schema([ColSpec("double", name) for name in OUTPUTS]),
+        )
+        with mlflow.start_run(run_id=run.id):
+            info = mlflow.pyfunc.log_model(
+                name="model",
+                python_model=str(Path(__file__).with_name("pyfunc_model.py")),
+                artifacts={"model": str(folder)},
+                signature=signature,
+                input_example=example,
+                pip_requirements=requirements(),
+                registered_model_name=None,
+            )
+        if not self.client.search_registered_models(f"name = '{MODEL}'"):
+            self.client.create_registered_model(
+                MODEL, description="Customer lifetime value: P(return) x value if return, per customer and horizon."
+            )
+        version = self.client.create_model_version(
+            MODEL,
+            source=info.model_uri,
+            run_id=run.id,
+            tags={name: str(value) for name, value in version_tags.items()},
+            description=description,
+            model_id=info.model_id,
+        )
+        return str(version.version)
+
+
+def parent_experiment(client: MlflowClient, parent: Run) -> str:
+    """Experiment of a run: children live beside their parent, also where ``mlflow run`` chose another."""
+    return str(client.get_run(parent.id).info.experiment_id)
+
+
+def requirements() -> list[str]:
+    """What a model needs to predict, pinned to what is installed: explicit, as inference takes seconds."""
+    from importlib.metadata import version
+
+    return [f"{name}=={version(name)}" for name in ("mlflow", "numpy", "pandas", "xgboost", "duckdb")]
+
+
+def commit() -> str:
+    """Git commit of the code, with ``-dirty`` if it was changed; ``unknown`` outside a checkout."""
+    root = Path(__file__).resolve().parent.parent
+    try:
+        found = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
+            cwd=root,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=10,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return found.stdout.strip()
+
+
+@contextmanager
+def store_errors(uri: str) -> Iterator[None]:
+    """Turn a store that can't be reached or written into one clear error."""
+    import requests
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (SQLAlchemyError, requests.RequestException) as error:
+        raise UnavailableError(f"MLflow store {uri} can't be reached or written: {_first_line(error)}") from error
+    except MlflowException as error:
+        if error.error_code in ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE"):
+            raise UnavailableError(f"MLflow store {uri} can't be reached or written: {_first_line(error)}") from error
+        raise
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]

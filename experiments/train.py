@@ -1,0 +1,287 @@
+"""Training: test the recipe out of time, refit it on every closed label, register the model."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from clv.transform import serving_sql
+from pydantic import ValidationError
+
+from clv.errors import InputError
+from clv.evaluation import MODEL, Evaluation, evaluate
+from clv.models.hurdle import HurdleModel
+from clv.models.recipe import Recipe
+from clv.predictor import Contributions, Predictor
+from clv.snapshots import Shop, Snapshots, read_snapshots, stream_snapshots
+from clv.splits import Plan
+from experiments import report
+from experiments.tune import protocol_of, shop_tags
+from experiments.workspace import Workspace
+
+if TYPE_CHECKING:
+    from experiments.tracking import Run
+
+INTERVAL_LEVEL = 0.8
+"""Share of returners whose spend the interval of value_if_return shall hold."""
+
+EXPLAINED_CUSTOMERS = 400
+"""Size of the seeded sample behind importances and beeswarm."""
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """A registered model version.
+
+    Attributes
+    ----------
+    version, run_id
+        Where it is.
+    recipe
+        Its recipe.
+    evaluation
+        The recipe, out of time, beside the ladder.
+    facts
+        The same in plain numbers.
+    """
+
+    version: str
+    run_id: str
+    recipe: Recipe
+    evaluation: Evaluation
+    facts: dict[str, Any]
+
+
+def train(workspace: Workspace, *, recipe: Recipe, parent: Run | None = None) -> TrainResult:
+    """Test `recipe` out of time, refit it on every closed label up to the as-of day, log and register it.
+
+    Raises
+    ------
+    InputError
+        If the history is shorter than twice the horizon or nobody came back.
+    """
+    shop = workspace.shop()
+    protocol = protocol_of(shop)
+    with workspace.console.step("train") as step:
+        step.update("reading snapshots")
+        snapshots = read_snapshots(workspace.warehouse, workspace.contract, protocol.train)
+        run_tags = {**shop_tags(shop), "clv.kind": "train", "clv.family": recipe.family}
+        with workspace.tracker.run(
+            f"train {recipe.family} H={shop.horizon_days}",
+            parent=parent,
+            tags=run_tags,
+            description=_description(shop, protocol),
+        ) as run:
+            run.log(params={**recipe.model_dump(), **_data_parameters(workspace, shop, protocol)})
+            evaluation = evaluate_recipes(workspace, shop, snapshots, protocol, {MODEL: recipe}, step.update)
+            step.update("fitting on every closed label")
+            model = HurdleModel(
+                workspace.contract, recipe, seed=workspace.settings.seed, threads=threads_of(workspace)
+            ).fit(snapshots.frame, snapshots.future_value, is_return=snapshots.is_return)
+            facts = report.facts(evaluation, protocol.note)
+            predictor, sample, contributions = _assemble(workspace, shop, model, snapshots, evaluation, facts)
+            step.update("logging")
+            if evaluation.cutoffs:
+                report.log_evaluation(run, evaluation)
+            version = _log(workspace, run, shop, predictor, sample, contributions, evaluation)
+        step.note = f"version {version}, {len(snapshots.frame):,} snapshots at {len(protocol.train)} cutoffs"
+    return TrainResult(version, run.id, recipe, evaluation, facts)
+
+
+def evaluate_recipes(
+    workspace: Workspace,
+    shop: Shop,
+    snapshots: Snapshots,
+    protocol: Plan,
+    recipes: dict[str, Recipe],
+    progress: Any = None,
+) -> Evaluation:
+    """Test recipes at the protocol's test cutoffs, with the seed and threads of the settings."""
+    return evaluate(
+        snapshots,
+        workspace.contract,
+        recipes,
+        protocol.tests,
+        horizon_days=shop.horizon_days,
+        seed=workspace.settings.seed,
+        threads=threads_of(workspace),
+        progress=progress,
+    )
+
+
+def threads_of(workspace: Workspace) -> int:
+    """XGBoost's threads."""
+    return workspace.settings.threads or os.cpu_count() or 1
+
+
+def recipe_of_run(workspace: Workspace, run_id: str) -> Recipe:
+    """The best recipe of a tuning run.
+
+    Raises
+    ------
+    InputError
+        If there is no such run or it found no recipe.
+    """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(workspace.tracker.client.download_artifacts(run_id, "recipe.json", folder))
+            return Recipe.model_validate_json(path.read_bytes())
+    except (MlflowException, OSError, ValidationError):
+        raise InputError(
+            f"Run {run_id!r} holds no recipe.json; expected the id of a finished `clv tune` run."
+        ) from None
+
+
+def _assemble(
+    workspace: Workspace,
+    shop: Shop,
+    model: HurdleModel,
+    snapshots: Snapshots,
+    evaluation: Evaluation,
+    facts: dict[str, Any],
+) -> tuple[Predictor, pd.DataFrame, Contributions]:
+    """The predictor with all its facts, a seeded sample of today's customers, and what moves their predictions."""
+    today = pd.concat(stream_snapshots(workspace.warehouse, workspace.contract, shop.as_of_date), ignore_index=True)
+    today = today.sort_values("customer_id", ignore_index=True)  # streaming keeps no order
+    parts = model.predict_parts(today)
+    rng = np.random.default_rng(workspace.settings.seed)
+    chosen = rng.choice(len(today), size=min(EXPLAINED_CUSTOMERS, len(today)), replace=False)
+    sample = today.iloc[np.sort(chosen)].reset_index(drop=True)
+
+    bare = Predictor(model.encoder_, (model.hurdle_,), {}, (0.0, 0.0), model.value_cap_)
+    contributions = bare.contributions(bare.encoder.encode(sample))
+    weight = np.abs(contributions.expected_value).mean(axis=0)
+    order = np.argsort(-weight, kind="stable")
+    about = {
+        "horizon_days": shop.horizon_days,
+        "as_of_date": shop.as_of_date.isoformat(),
+        "currency": shop.currency,
+        "shop_id": shop.shop_id,
+        "source": shop.source,
+        "customers": len(today),
+        "contract": workspace.contract.to_json(),
+        "contract_fingerprint": workspace.contract.fingerprint,
+        "data_fingerprint": shop.fingerprint,
+        "commit": _commit(),
+        "trained_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "recipe": model.recipe.model_dump(),
+        "cutoffs": [cutoff.isoformat() for cutoff in shop.cutoffs],
+        "interval_level": INTERVAL_LEVEL,
+        "importance": [
+            {"feature": workspace.contract.names[i], "mean_abs_contribution": float(weight[i])} for i in order
+        ],
+        "evaluation": facts,
+    }
+    predictor = Predictor(
+        encoder=model.encoder_,
+        hurdles=(model.hurdle_,),
+        about=about,
+        value_interval=evaluation.value_interval(INTERVAL_LEVEL) or _spread(snapshots),
+        value_cap=model.value_cap_,
+        percentiles=tuple(np.percentile(parts.expected_value, np.arange(101)).tolist()),
+        features_sql=serving_sql(workspace.settings),
+    )
+    return predictor, sample, contributions
+
+
+def _spread(snapshots: Snapshots) -> tuple[float, float]:
+    """Interval factors where no out-of-time test was possible: the plain, wider spread of returners' spend."""
+    spend = snapshots.future_value[snapshots.is_return]
+    tail = (1 - INTERVAL_LEVEL) / 2
+    low, high = np.quantile(spend / spend.mean(), [tail, 1 - tail])
+    return float(min(low, 0.5)), float(max(high, 2.0))
+
+
+def _log(
+    workspace: Workspace,
+    run: Run,
+    shop: Shop,
+    predictor: Predictor,
+    sample: pd.DataFrame,
+    contributions: Contributions,
+    evaluation: Evaluation,
+) -> str:
+    from clv import plots
+
+    names = workspace.contract.names
+    figures = dict(report.figures(evaluation, shop.currency))
+    figures["importance.png"] = plots.feature_importance_bars(
+        {item["feature"]: item["mean_abs_contribution"] for item in predictor.about["importance"]}
+    )
+    figures["beeswarm.png"] = plots.shap_beeswarm(contributions.expected_value, sample[names])
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary) / "model"
+        predictor.save(folder)
+        (folder / "figures").mkdir()
+        for name, figure in figures.items():
+            figure.savefig(folder / "figures" / name, dpi=120)
+            run.figure(figure, f"figures/{name}")
+        return workspace.tracker.log_model(
+            run,
+            folder,
+            contract=workspace.contract,
+            example=_example(workspace, sample),
+            version_tags={
+                **shop_tags(shop),
+                "clv.contract_fingerprint": workspace.contract.fingerprint,
+                "clv.recipe": predictor_recipe(predictor),
+            },
+            description=_version_description(predictor),
+        )
+
+
+def predictor_recipe(predictor: Predictor) -> str:
+    """The recipe as one line of JSON, to be a tag."""
+    return Recipe(**predictor.about["recipe"]).model_dump_json()
+
+
+def _example(workspace: Workspace, sample: pd.DataFrame) -> pd.DataFrame:
+    """Three customers as the signature wants them: doubles and strings."""
+    return sample.head(3)[workspace.contract.names].astype(
+        {feature.name: "float64" if feature.kind == "number" else "object" for feature in workspace.contract}
+    )
+
+
+def _data_parameters(workspace: Workspace, shop: Shop, protocol: Plan) -> dict[str, Any]:
+    return {
+        "horizon_days": shop.horizon_days,
+        "as_of_date": shop.as_of_date,
+        "seed": workspace.settings.seed,
+        "train_cutoffs": len(protocol.train),
+        "test_cutoffs": ", ".join(str(fold.test) for fold in protocol.tests),
+        "features": len(workspace.contract.features),
+        "contract_fingerprint": workspace.contract.fingerprint,
+    }
+
+
+def _description(shop: Shop, protocol: Plan) -> str:
+    tests = ", ".join(str(fold.test) for fold in protocol.tests) or "none"
+    return (
+        f"What each of {shop.customers:,} customers will spend in the {shop.horizon_days} days after "
+        f"{shop.as_of_date}. Metrics are of the recipe, refitted and tested out of time at: {tests}. The registered "
+        f"model is the same recipe fitted on every closed label. {protocol.note}"
+    ).strip()
+
+
+def _version_description(predictor: Predictor) -> str:
+    about = predictor.about
+    gini = about["evaluation"]["models"].get(MODEL, {}).get("normalized_gini", [None])[0]
+    tested = f"recipe, out of time: normalized Gini {gini:.3f}" if gini is not None else "no out-of-time test"
+    return (
+        f"{about['source']} shop, {about['customers']:,} customers as of {about['as_of_date']}, horizon "
+        f"{about['horizon_days']} days; {tested}."
+    )
+
+
+def _commit() -> str:
+    from experiments.tracking import commit
+
+    return commit()

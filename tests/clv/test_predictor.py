@@ -1,0 +1,146 @@
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.typing import NDArray
+
+import clv.predictor
+from clv.contract import Contract, Feature
+from clv.errors import InputError
+from clv.models.hurdle import HurdleModel
+from clv.models.recipe import Recipe
+from clv.predictor import Predictor
+
+CONTRACT = Contract(
+    (
+        Feature("recency_days", "number", "days", nullable=False, minimum=0),
+        Feature("last_review_score", "number", "points", nullable=True, minimum=1, maximum=5),
+        Feature("state", "category", "", nullable=True),
+    )
+)
+
+
+def customers(n: int, seed: int) -> tuple[pd.DataFrame, NDArray[np.bool_], NDArray[np.float64]]:
+    rng = np.random.default_rng(seed)
+    frame = pd.DataFrame(
+        {
+            "recency_days": rng.integers(0, 400, n).astype(float),
+            "last_review_score": np.where(rng.random(n) < 0.3, np.nan, rng.integers(1, 6, n)),
+            "state": rng.choice(np.array(["SP", "RJ", "MG", None], dtype=object), n),
+        }
+    )
+    p = 0.05 + 0.3 * (frame["state"] == "SP") + 0.3 * np.exp(-frame["recency_days"] / 60)
+    returned = rng.random(n) < p
+    return frame, returned.to_numpy(), np.where(returned, rng.gamma(2.0, 30.0 + 40 * (frame["state"] == "RJ"), n), 0.0)
+
+
+@pytest.fixture(scope="module")
+def model() -> HurdleModel:
+    X, returned, value = customers(4000, seed=1)
+    return HurdleModel(CONTRACT, Recipe(), seed=3, threads=2).fit(X, value, is_return=returned)
+
+
+@pytest.fixture(scope="module")
+def predictor(model: HurdleModel) -> Predictor:
+    return Predictor(
+        encoder=model.encoder_,
+        hurdles=(model.hurdle_,),
+        about={"horizon_days": 90},
+        value_interval=(0.4, 1.9),
+        value_cap=model.value_cap_,
+        percentiles=tuple(np.linspace(0, 100, 101)),
+        features_sql="select 1",
+    )
+
+
+def test_what_is_saved_is_what_is_loaded(predictor: Predictor, tmp_path: Path) -> None:
+    X, _, _ = customers(500, seed=2)
+    predictor.save(tmp_path / "model")
+    again = Predictor.load(tmp_path / "model")
+    pd.testing.assert_frame_equal(
+        predictor.table(predictor.predict_parts(X)), again.table(again.predict_parts(X)), check_exact=True
+    )
+    assert (again.about, again.features_sql) == (dict(predictor.about), predictor.features_sql)
+
+
+def test_the_folder_predicts_without_clv(predictor: Predictor, tmp_path: Path) -> None:
+    """The file that travels imports nothing of ours, and a process that can't import clv answers the same."""
+    imported = {
+        (node.module or "").split(".")[0] if isinstance(node, ast.ImportFrom) else node.names[0].name.split(".")[0]
+        for node in ast.walk(ast.parse(Path(clv.predictor.__file__).read_text()))
+        if isinstance(node, ast.Import | ast.ImportFrom)
+    }
+    assert imported - set(sys.stdlib_module_names) <= {"numpy", "pandas", "xgboost", "scipy", "duckdb"}
+
+    X, _, _ = customers(50, seed=4)
+    predictor.save(tmp_path / "model")
+    X.to_json(tmp_path / "x.json", orient="records", double_precision=15)
+    script = (
+        "import sys\nsys.modules['clv'] = None\nsys.path.insert(0, 'model')\nimport predictor, pandas\n"
+        "from pathlib import Path\nmodel = predictor.Predictor.load(Path('model'))\n"
+        "print(repr(model.predict_parts(pandas.read_json('x.json')).expected_value.tolist()))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True)
+    np.testing.assert_allclose(ast.literal_eval(done.stdout), predictor.predict_parts(X).expected_value, rtol=1e-12)
+
+
+def test_the_parts_multiply(predictor: Predictor) -> None:
+    X, _, _ = customers(500, seed=5)
+    table = predictor.table(predictor.predict_parts(X))
+    np.testing.assert_allclose(table["expected_value"], table["p_return"] * table["value_if_return"], atol=1e-9)
+    assert table["p_return"].between(0, 1).all()
+    assert (table["value_if_return_low"] <= table["value_if_return"]).all()
+    assert (table["value_if_return"] <= table["value_if_return_high"]).all()
+    assert table["percentile"].between(0, 100).all()
+
+
+def test_a_mean_of_hurdles_mixes_probability_and_expected_value(model: HurdleModel) -> None:
+    X, returned, value = customers(3000, seed=6)
+    other = HurdleModel(CONTRACT, Recipe(max_depth=2), seed=4, threads=2).fit(X, value * 2, is_return=returned)
+    other.encoder_ = model.encoder_
+    both = Predictor(model.encoder_, (model.hurdle_, other.hurdle_), {}, (1, 1), value_cap=1e9)
+    a, b, mixed = model.predict_parts(X), other.predict_parts(X), both.predict_parts(X)
+    np.testing.assert_allclose(mixed.p_return, (a.p_return + b.p_return) / 2)
+    np.testing.assert_allclose(mixed.expected_value, (a.expected_value + b.expected_value) / 2)
+
+
+def test_contributions_add_up_to_the_prediction(predictor: Predictor) -> None:
+    X, _, _ = customers(200, seed=7)
+    matrix = predictor.encoder.encode(X)
+    parts, why = predictor.predict_matrix(matrix), predictor.contributions(matrix)
+    np.testing.assert_allclose(why.p_return_base + why.p_return.sum(axis=1), parts.p_return, atol=1e-4)
+    np.testing.assert_allclose(why.value_base + why.value_if_return.sum(axis=1), parts.value_if_return, rtol=1e-4)
+    np.testing.assert_allclose(why.expected_base + why.expected_value.sum(axis=1), parts.expected_value, rtol=1e-4)
+
+
+def test_an_unknown_category_counts_as_missing_and_is_named(predictor: Predictor) -> None:
+    X, _, _ = customers(3, seed=8)
+    unknown, missing = X.assign(state="XX"), X.assign(state=None)
+    assert predictor.encoder.unknown(unknown) == {"state": ["XX"]}
+    np.testing.assert_array_equal(
+        predictor.predict_parts(unknown).expected_value, predictor.predict_parts(missing).expected_value
+    )
+
+
+def test_the_model_learns_what_is_there(predictor: Predictor) -> None:
+    """Directional: in this data São Paulo returns more and Rio spends more."""
+    X, _, _ = customers(1000, seed=9)
+    sp, rj, mg = (predictor.predict_parts(X.assign(state=state)) for state in ("SP", "RJ", "MG"))
+    assert sp.p_return.mean() > 2 * mg.p_return.mean()
+    assert rj.value_if_return.mean() > 1.3 * mg.value_if_return.mean()
+
+
+def test_training_is_reproducible() -> None:
+    X, returned, value = customers(2000, seed=10)
+    same = [HurdleModel(CONTRACT, Recipe(), seed=3, threads=2).fit(X, value, is_return=returned) for _ in range(2)]
+    np.testing.assert_array_equal(*(model.predict_parts(X).expected_value for model in same))
+
+
+def test_nobody_returned_is_refused() -> None:
+    X, _, _ = customers(100, seed=11)
+    with pytest.raises(InputError, match="No repeat buyer among 100 labelled snapshots"):
+        HurdleModel(CONTRACT, Recipe(), seed=1, threads=1).fit(X, np.zeros(100), is_return=np.zeros(100, dtype=bool))

@@ -1,0 +1,43 @@
+"""Fixtures of all rooms; `--scale full` runs the same tests on more data."""
+
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+DATA = REPOSITORY.parent / "shared" / "data"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--scale", choices=["small", "full"], default="small", help="size of the data the tests run on")
+
+
+@pytest.fixture(scope="session")
+def full_scale(request: pytest.FixtureRequest) -> bool:
+    return request.config.getoption("--scale") == "full"
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def olist_zip() -> Path:
+    """The real download; its licence forbids to ship it."""
+    path = DATA / "olist" / "brazilian-ecommerce.zip"
+    if not path.exists():
+        pytest.skip(f"the Olist download is not at {path}")
+    return path
+
+
+@pytest.fixture(scope="session")
+def cdnow_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The CDNOW log as a CSV; it comes separated by spaces."""
+    source = DATA / "cdnow" / "CDNOW_master.txt"
+    if not source.exists():
+        pytest.skip(f"the CDNOW log is not at {source}")
+    path = tmp_path_factory.mktemp("cdnow") / "cdnow.csv"
+    lines = [",".join(line.split()) for line in source.read_text().splitlines() if line.strip()]
+    path.write_text("customer_id,date,cds,amount\n" + "\n".join(lines) + "\n")
+    return path

@@ -1,0 +1,100 @@
+"""The promotion record: who, when, why; stage and alias together; changes made outside are noticed."""
+
+import json
+import warnings
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from clv.errors import InputError, UnavailableError
+from clv.home import Home
+from clv.settings import Settings
+from experiments.registry import ALIAS, STAGE, Registry
+from experiments.tracking import MODEL, Tracker
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Registry:
+    """A registry with three versions and nothing in Production."""
+    settings = Settings(home=tmp_path / "home")
+    home = Home(settings.home).open()
+    tracker = Tracker(settings).open()
+    tracker.client.create_registered_model(MODEL)
+    for _ in range(3):
+        tracker.client.create_model_version(MODEL, source=str(tmp_path))
+    return Registry(tracker, home)
+
+
+def move_by_hand(client: MlflowClient, version: str, stage: str = STAGE) -> None:
+    """What a click in the UI does."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        client.transition_model_version_stage(MODEL, version, stage, archive_existing_versions=stage == STAGE)
+
+
+def test_promotion_sets_stage_and_alias_and_archives_the_former(registry: Registry) -> None:
+    registry.set_production("1", kind="promote", by="ana", reason="first")
+    event = registry.set_production("2", kind="promote", by="bo", reason="better", gate=[{"name": "level"}])
+    assert (event.number, event.version, event.former, event.by) == (2, "2", "1", "bo")
+    production = registry.production()
+    assert production is not None
+    assert production.number == registry.aliased() == "2"
+    assert registry.version("1").stage == "Archived"
+    assert [(e.version, e.by, e.reason) for e in registry.history()] == [("1", "ana", "first"), ("2", "bo", "better")]
+    assert registry.history()[1].gate == [{"name": "level"}]
+
+
+def test_rollback_returns_to_the_one_before(registry: Registry) -> None:
+    with pytest.raises(InputError, match="no earlier version"):
+        registry.former()
+    for version in ("1", "2", "3"):
+        registry.set_production(version, kind="promote", by="ana", reason="")
+    assert registry.former() == "2"
+    registry.set_production(registry.former(), kind="rollback", by="ana", reason="")
+    assert registry.former() == "3"
+
+
+def test_a_change_in_the_ui_is_noticed_once_and_recorded(registry: Registry) -> None:
+    registry.set_production("1", kind="promote", by="ana", reason="")
+    move_by_hand(registry.client, "3")
+    seen = registry.history()[-1]
+    assert (seen.kind, seen.version, seen.former, seen.by) == ("outside", "3", "1", "unknown")
+    assert len(registry.history()) == 2
+    move_by_hand(registry.client, "3", "Archived")
+    assert registry.history()[-1].version is None
+
+
+def test_repair_makes_the_alias_follow_the_stage(registry: Registry) -> None:
+    with pytest.raises(InputError, match="No version is in stage Production"):
+        registry.repair("ana")
+    registry.set_production("1", kind="promote", by="ana", reason="")
+    assert registry.repair("ana") is None
+    registry.client.set_registered_model_alias(MODEL, ALIAS, "2")
+    event = registry.repair("ana")
+    assert event is not None
+    assert (event.kind, event.version) == ("repair", "1")
+    assert registry.aliased() == "1"
+
+
+def test_of_two_promotions_at_once_one_is_told(registry: Registry) -> None:
+    registry.set_production("1", kind="promote", by="ana", reason="")
+    registry.set_production("2", kind="promote", by="bo", reason="", expected="1", check_expected=True)
+    with pytest.raises(UnavailableError, match="changed from version 1 to 2 meanwhile"):
+        registry.set_production("3", kind="promote", by="ana", reason="", expected="1", check_expected=True)
+    production = registry.production()
+    assert production is not None
+    assert production.number == "2"
+
+
+def test_events_are_files_that_are_never_overwritten(registry: Registry) -> None:
+    registry.set_production("1", kind="promote", by="ana", reason="")
+    registry.set_production("2", kind="promote", by="ana", reason="")
+    files = sorted(registry._home.artifacts.rglob("events/*.json"))
+    assert [file.name for file in files] == ["000001.json", "000002.json"]
+    assert json.loads(files[0].read_text())["version"] == "1"
+
+
+def test_an_unknown_version_names_those_that_exist(registry: Registry) -> None:
+    with pytest.raises(InputError, match="no version '9'; existing versions: 1, 2, 3"):
+        registry.version("9")
