@@ -1,5 +1,7 @@
 # Every target does the set-up it needs; `make help` describes them.
 SHELL := /bin/bash
+# Compiled modules are kept: importing this many packages without them takes seconds, each time.
+export PYTHONDONTWRITEBYTECODE :=
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test check lint types format lock bench clean
 

@@ -10,7 +10,6 @@ import getpass
 import os
 import sys
 import traceback
-import warnings
 from dataclasses import asdict, is_dataclass
 from datetime import date, datetime
 from pathlib import Path
@@ -548,14 +547,10 @@ def _log_bug() -> Path:
 
 
 def _quieten() -> None:
-    """MLflow's progress bars and advice to model authors tell our users nothing."""
-    import logging
-
+    """MLflow's progress bars and news of its own set-up tell our users nothing."""
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    logging.getLogger("mlflow").setLevel(logging.WARNING)
-    logging.getLogger("alembic").setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", message=".*Add type hints to the `predict` method.*")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import rich.box
 from rich.console import Console as RichConsole
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -36,7 +37,9 @@ class Console:
     def __init__(self, *, quiet: bool = False, as_json: bool = False) -> None:
         self.as_json = as_json
         self._err = RichConsole(stderr=True, quiet=quiet or as_json, highlight=False)
-        self._out = RichConsole(quiet=quiet or as_json, highlight=False)
+        self._out = RichConsole(quiet=quiet or as_json, highlight=False, soft_wrap=True)
+        if not self._out.is_terminal:  # a file has no width; 80, rich's guess, cuts tables
+            self._out.width = 100
 
     @contextmanager
     def step(self, title: str) -> Iterator[Step]:
@@ -80,9 +83,16 @@ class Console:
 
     def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """A table of the result; the first column is text, the others are right-aligned."""
-        table = Table(title=title, title_justify="left", title_style="bold")
+        table = Table(
+            title=title,
+            title_justify="left",
+            title_style="bold",
+            box=rich.box.SIMPLE_HEAD,
+            padding=(0, 1),
+            pad_edge=False,
+        )
         for number, column in enumerate(columns):
-            table.add_column(column, justify="left" if number == 0 else "right", no_wrap=number == 0)
+            table.add_column(column, justify="left" if number == 0 else "right", no_wrap=number + 1 < len(columns))
         for row in rows:
             table.add_row(*row)
         self._out.print(table)

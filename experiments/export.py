@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import shutil
+import sys
 import tempfile
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from clv.home import disk_errors, replacing
 from experiments.workspace import Workspace
@@ -42,13 +43,40 @@ def _download(workspace: Workspace, version: str, temporary: Path) -> Path:
     return next(file.parent for file in local.rglob("model.json"))
 
 
+class _Packed:
+    """A model folder that unpickles as its predictor."""
+
+    def __init__(self, folder: Path) -> None:
+        self.files = {file.name: file.read_bytes() for file in sorted(folder.iterdir()) if file.is_file()}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _unpack, (self.files,)
+
+
+def _unpack(files: dict[str, bytes]) -> Any:
+    """Restore the folder and load it with the prediction code inside; runs where clv is not installed."""
+    import importlib.util
+    import sys
+    import tempfile
+    from pathlib import Path
+
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        for name, content in files.items():
+            (folder / name).write_bytes(content)
+        spec = importlib.util.spec_from_file_location("clv_predictor_unpickled", folder / "predictor.py")
+        module = importlib.util.module_from_spec(spec)  # type: ignore[arg-type]
+        sys.modules[module.__name__] = module
+        spec.loader.exec_module(module)  # type: ignore[union-attr]
+        return module.Predictor.load(folder)
+
+
 def _pickle(folder: Path) -> bytes:
     import cloudpickle
 
-    from clv import predictor
-
-    cloudpickle.register_pickle_by_value(predictor)
+    here = sys.modules[__name__]
+    cloudpickle.register_pickle_by_value(here)
     try:
-        return cloudpickle.dumps(predictor.Predictor.load(folder))  # type: ignore[no-any-return]
+        return cloudpickle.dumps(_Packed(folder))  # type: ignore[no-any-return]
     finally:
-        cloudpickle.unregister_pickle_by_value(predictor)
+        cloudpickle.unregister_pickle_by_value(here)

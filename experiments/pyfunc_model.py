@@ -9,6 +9,7 @@ import importlib.util
 import sys
 from pathlib import Path
 
+import pandas as pd
 from mlflow.models import set_model
 from mlflow.pyfunc import PythonModel
 
@@ -44,7 +45,7 @@ class ClvModel(PythonModel):  # type: ignore[misc]
         self.folder = Path(context.artifacts["model"])
         self.predictor = _load_module(self.folder / "predictor.py").Predictor.load(self.folder)
 
-    def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
+    def predict(self, context, model_input: pd.DataFrame, params=None):  # type: ignore[no-untyped-def]
         """Answer a frame of features with p_return, value_if_return, expected_value, interval and percentile."""
         return self.predictor.table(self.predictor.predict_parts(model_input))
 

@@ -8,14 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 from clv.bootstrap import LEVEL, Interval
 from clv.evaluation import MODEL, Evaluation
-from clv.metrics import METRICS, decile_table, evaluate
+from clv.metrics import decile_table, evaluate
 
 if TYPE_CHECKING:
     from experiments.console import Console
     from experiments.tracking import Run
 
-SHOWN = ("normalized_gini", "top_decile_capture", "roc_auc", "total_ratio", "mae")
-"""Columns of the table in the terminal."""
+SHOWN = {
+    "normalized_gini": "Gini",
+    "top_decile_capture": "top 10 %",
+    "roc_auc": "ROC AUC",
+    "total_ratio": "total",
+}
+"""Columns of the table in the terminal; the first one with its interval."""
 
 
 def log_evaluation(run: Run, evaluation: Evaluation) -> None:
@@ -79,11 +84,12 @@ def show(console: Console, evaluation: dict[str, Any]) -> None:
     rows = []
     for name, metrics in evaluation["models"].items():
         verdict = "" if name == MODEL else evaluation["verdicts"][name]["normalized_gini"]
-        rows.append([name, *(_cell(metrics[metric], wide=name == MODEL) for metric in SHOWN), verdict])
-    tests = ", ".join(evaluation["tests"])
+        cells = [_cell(metrics[metric][0]) for metric in SHOWN]
+        low, high = metrics["normalized_gini"][1:]
+        rows.append([name, cells[0], "" if low is None else f"{_cell(low, 2)}–{_cell(high, 2)}", *cells[1:], verdict])
     console.table(
-        f"Out of time at {tests} (mean; {evaluation['level']:.0%} interval)",
-        ["", *(METRICS[metric].label for metric in SHOWN), "model is, on Gini"],
+        f"Out of time at {', '.join(evaluation['tests'])}: mean, {evaluation['level']:.0%} interval",
+        ["", "Gini", "interval", *list(SHOWN.values())[1:], "model is"],
         rows,
     )
     if evaluation["note"]:
@@ -112,10 +118,8 @@ def _plain(interval: Interval) -> list[float | None]:
     return [x if math.isfinite(x) else None for x in (interval.estimate, interval.low, interval.high)]
 
 
-def _cell(values: list[float | None], *, wide: bool) -> str:
-    estimate, low, high = values
-    if estimate is None:
+def _cell(value: float | None, digits: int = 3) -> str:
+    if value is None:
         return "-"
-    if wide and low is not None and high is not None:
-        return f"{estimate:.3f} ({low:.3f} to {high:.3f})"
-    return f"{estimate:.3f}"
+    shown = round(value, 2 if abs(value) >= 10 else digits) + 0.0  # + 0.0: no negative zero
+    return f"{shown:.{2 if abs(value) >= 10 else digits}f}"

@@ -169,7 +169,7 @@ def write(
                 done += batch.num_rows
                 step.update("", done, shop.customers)
             connection.execute("commit")
-            total = connection.sql("select sum(expected_value) from marts.customer_predictions").fetchone()
+            total = connection.execute("select sum(expected_value) from marts.customer_predictions").fetchone()
             _export(connection, path)
         step.note = f"{done:,} customers by {scored_by} -> {path}"
     return ScoreResult(path, done, float(total[0]) if total else 0.0, scored_by)

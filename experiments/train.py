@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from clv.transform import serving_sql
 from pydantic import ValidationError
 
 from clv.errors import InputError
@@ -21,6 +20,7 @@ from clv.models.recipe import Recipe
 from clv.predictor import Contributions, Predictor
 from clv.snapshots import Shop, Snapshots, read_snapshots, stream_snapshots
 from clv.splits import Plan
+from clv.transform import serving_sql
 from experiments import report
 from experiments.tune import protocol_of, shop_tags
 from experiments.workspace import Workspace
@@ -214,9 +214,12 @@ def _log(
     names = workspace.contract.names
     figures = dict(report.figures(evaluation, shop.currency))
     figures["importance.png"] = plots.feature_importance_bars(
-        {item["feature"]: item["mean_abs_contribution"] for item in predictor.about["importance"]}
+        {item["feature"]: item["mean_abs_contribution"] for item in predictor.about["importance"]},
+        unit=f"mean contribution to expected value, {shop.currency}",
     )
-    figures["beeswarm.png"] = plots.shap_beeswarm(contributions.expected_value, sample[names])
+    figures["beeswarm.png"] = plots.shap_beeswarm(
+        contributions.expected_value, sample[names], unit=f"contribution to expected value, {shop.currency}"
+    )
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "model"
         predictor.save(folder)

@@ -39,5 +39,5 @@ def cdnow_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.skip(f"the CDNOW log is not at {source}")
     path = tmp_path_factory.mktemp("cdnow") / "cdnow.csv"
     lines = [",".join(line.split()) for line in source.read_text().splitlines() if line.strip()]
-    path.write_text("customer_id,date,cds,amount\n" + "\n".join(lines) + "\n")
+    path.write_text("customer_id,date,cds,amount\n" + "\n".join(lines[1:]) + "\n")
     return path

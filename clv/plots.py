@@ -1,0 +1,322 @@
+"""Figures of a model: each function returns a matplotlib ``Figure`` and leaves showing or saving it to the caller.
+
+Figures are built as objects, without pyplot's global state, so they are safe in threads and servers. Colours are those
+of Okabe and Ito, told apart with any colour vision; what matters is also told by line style, marker or position.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator, PercentFormatter
+from numpy.typing import ArrayLike
+from scipy.stats import rankdata
+
+from clv import metrics
+from clv.bootstrap import Interval
+from clv.metrics import METRICS, Floats
+from clv.predictor import Parts
+
+BLUE, ORANGE, GREEN, PINK = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
+SKY, AMBER, GREY, LIGHT = "#56B4E9", "#E69F00", "#6E6E6E", "#BBBBBB"
+
+_LINES = (
+    (BLUE, "-"),
+    (ORANGE, "--"),
+    (GREEN, "-."),
+    (PINK, ":"),
+    (AMBER, (0, (5, 1))),
+    (SKY, (0, (3, 1, 1, 1))),
+    (GREY, (0, (1, 1))),
+)
+_CHANCE = {"normalized_gini": 0.0, "top_decile_capture": metrics.TOP_SHARE, "roc_auc": 0.5, "total_ratio": 1.0}
+
+
+def gain_curve(future_value: ArrayLike, scores: Mapping[str, ArrayLike]) -> Figure:
+    """Share of value found when customers are taken by predicted value, between random and perfect order.
+
+    Parameters
+    ----------
+    future_value : array of shape (n,)
+        What the customers spent.
+    scores : mapping of name to array of shape (n,)
+        Expected values of the model (first, drawn thick) and of baselines.
+    """
+    figure, axes = _figure(7.5, 5.5)
+    customers, perfect = metrics.gain_curve(future_value, future_value, points=1001)
+    axes.plot(customers, perfect, color="black", linewidth=1, label="perfect order")
+    for position, (name, score) in enumerate(scores.items()):
+        color, style = _LINES[position % len(_LINES)]
+        label = f"{name} (Gini {metrics.normalized_gini(future_value, score):.3f})"
+        width = 2.5 if position == 0 else 1.5
+        axes.plot(
+            *metrics.gain_curve(future_value, score),
+            color=color,
+            linestyle=style,
+            linewidth=width,
+            label=label,
+            zorder=3 if position == 0 else 2,
+        )
+    axes.plot([0, 1], [0, 1], color=LIGHT, linewidth=1, label="random order")
+    axes.set(xlim=(0, 1), ylim=(0, 1.01), title="Value found by predicted rank")
+    axes.set(xlabel="share of customers, highest predicted first", ylabel="share of all future value")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.legend(loc="lower right", frameon=False)
+    return figure
+
+
+def calibration_by_decile(deciles: pd.DataFrame, currency: str = "") -> Figure:
+    """Predicted and actual mean value by decile of predicted value.
+
+    Parameters
+    ----------
+    deciles : DataFrame
+        From :func:`clv.metrics.decile_table`.
+    currency : str
+        Unit of the values.
+    """
+    figure, axes = _figure(7.5, 4.5)
+    position = deciles["decile"].to_numpy()
+    axes.bar(position - 0.2, deciles["predicted_mean"], width=0.4, color=SKY, label="predicted")
+    axes.bar(position + 0.2, deciles["actual_mean"], width=0.4, color=ORANGE, hatch="//", alpha=0.9, label="actual")
+    axes.set_xticks(position)
+    axes.set(title="Mean value by decile", xlabel="decile of customers, 1 = highest predicted")
+    axes.set_ylabel(f"mean value per customer{_unit(currency)}")
+    axes.legend(frameon=False)
+    return figure
+
+
+def return_calibration(p_return: ArrayLike, is_return: ArrayLike, groups: int = 10) -> Figure:
+    """Observed share of returning customers over the predicted one, in equal groups, with 95 % Wilson intervals."""
+    table = metrics.return_table(p_return, is_return, groups)
+    predicted, actual = table["predicted_rate"].to_numpy(), table["actual_rate"].to_numpy()
+    low, high = _wilson(actual, table["customers"].to_numpy())
+    figure, axes = _figure(6, 5.5)
+    top = max(float(np.nanmax(high)), float(np.nanmax(predicted))) * 1.05
+    axes.plot([0, top], [0, top], color=LIGHT, linewidth=1, label="predicted = observed")
+    axes.errorbar(
+        predicted,
+        actual,
+        yerr=[np.maximum(actual - low, 0), np.maximum(high - actual, 0)],
+        fmt="o",
+        color=BLUE,
+        ecolor=BLUE,
+        elinewidth=1,
+        capsize=3,
+        label=f"1/{groups} of the customers each, 95 % interval",
+    )
+    axes.set(xlim=(0, top), ylim=(0, top), title="Calibration of P(return)")
+    axes.set(xlabel="predicted share returning", ylabel="observed share returning")
+    decimals = 0 if top > 0.2 else 1
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(PercentFormatter(1, decimals=decimals))
+    axes.legend(loc="upper left", frameon=False)
+    return figure
+
+
+def value_distribution(parts: Parts, future_value: ArrayLike | None = None, currency: str = "") -> Figure:
+    """Share of customers at or above each value: expected, if they return, and actual.
+
+    Both axes are logarithmic, so that the many zeros (the actual curve starts where they end) and the few large
+    customers are both readable.
+
+    Parameters
+    ----------
+    parts : Parts
+        The predictions.
+    future_value : array of shape (n,), optional
+        What the customers spent, if it is known yet.
+    currency : str
+        Unit of the values.
+    """
+    figure, axes = _figure(7.5, 5)
+    title = "Distribution of predicted value"
+    curves = [
+        (parts.expected_value, "expected value", BLUE, "-"),
+        (parts.value_if_return, "value if they return", GREEN, "-."),
+    ]
+    if future_value is not None:
+        value = np.asarray(future_value, dtype=np.float64)
+        title = f"Distribution of value: {np.mean(value <= 0):.1%} spent nothing"
+        curves.append((value, "actual value", ORANGE, "--"))
+        curves.append((value[value > 0], "actual value of those who spent", AMBER, ":"))
+    for values, label, color, style in curves:
+        axes.step(*_survival(values), where="pre", color=color, linestyle=style, linewidth=1.8, label=label)
+    axes.set(xscale="log", yscale="log", title=title)
+    axes.set(xlabel=f"value{_unit(currency)}", ylabel="share of customers at or above")
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:g}%"))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda amount, _: f"{amount:,g}"))
+    axes.legend(frameon=False, loc="lower left")
+    return figure
+
+
+def metric_ladder(
+    results: Mapping[str, Mapping[str, Interval]],
+    names: Sequence[str] = ("normalized_gini", "top_decile_capture", "roc_auc", "total_ratio", "spearman", "rmse"),
+) -> Figure:
+    """Metrics with their intervals, one panel per metric and one row per model.
+
+    Parameters
+    ----------
+    results : mapping of model to mapping of metric to Interval
+        From :func:`clv.bootstrap.intervals`; the first model is on top and stands out.
+    names : sequence of str
+        Metrics to show, names of ``METRICS``.
+    """
+    columns = min(3, len(names))
+    rows = -(-len(names) // columns)
+    figure = Figure(figsize=(3.6 * columns + 1.2, rows * (1.1 + 0.3 * len(results))), layout="constrained")
+    panels = figure.subplots(rows, columns, sharey=True, squeeze=False).ravel()
+    for axes, name in zip(panels, names, strict=False):
+        _ladder_panel(axes, name, {model: found[name] for model, found in results.items()})
+        if name == "spearman":
+            ceilings = [found["spearman_ceiling"].estimate for found in results.values()]
+            axes.scatter(ceilings, range(len(results)), marker="|", s=120, color=ORANGE)
+            axes.set_xlabel("higher is better, | is the ceiling", fontsize="small", color=GREY)
+    for axes in panels[len(names) :]:
+        axes.remove()
+    panels[0].set_yticks(range(len(results)), list(results))
+    panels[0].set_ylim(len(results) - 0.5, -0.5)
+    return figure
+
+
+def feature_importance_bars(importance: Mapping[str, float], unit: str = "importance", top: int = 20) -> Figure:
+    """Features by importance, the largest first; the rest is summed in a last bar.
+
+    Parameters
+    ----------
+    importance : mapping of feature to float
+        At least 0, e.g. the mean absolute contribution.
+    unit : str
+        Axis label.
+    top : int
+        Number of features shown by name.
+    """
+    ordered = sorted(importance.items(), key=lambda item: -item[1])
+    shown, rest = ordered[:top], ordered[top:]
+    names = [name for name, _ in shown] + ([f"{len(rest)} others together"] if rest else [])
+    values = [value for _, value in shown] + ([sum(value for _, value in rest)] if rest else [])
+    figure, axes = _figure(7.5, 1.2 + 0.28 * len(names))
+    axes.barh(range(len(names)), values, color=[BLUE] * len(shown) + [LIGHT] * bool(rest))
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.set(title="Feature importance", xlabel=unit)
+    return figure
+
+
+def shap_beeswarm(contributions: Floats, features: pd.DataFrame, unit: str = "contribution", top: int = 15) -> Figure:
+    """Every customer's contribution of each feature: one dot each, coloured from low to high feature value.
+
+    Parameters
+    ----------
+    contributions : array of shape (n, features)
+        SHAP values, in the order of the frame's columns, without the bias.
+    features : DataFrame
+        The values they explain. Categories and missing values are grey: they have no low and high.
+    unit : str
+        Axis label.
+    top : int
+        Number of features shown, by mean absolute contribution.
+    """
+    size = np.abs(contributions).mean(axis=0)
+    shown = np.argsort(-size, kind="stable")[:top]
+    figure, axes = _figure(8, 1.4 + 0.42 * len(shown))
+    axes.axvline(0, color=LIGHT, linewidth=1, zorder=1)
+    # dots may be many thousands: pixels, also in a vector file
+    dots: dict[str, Any] = {"s": 9, "linewidths": 0, "rasterized": True}
+    for row, column in enumerate(shown):
+        effect = contributions[:, column]
+        height = row + _spread(effect)
+        level = _level(features.iloc[:, column])
+        known = ~np.isnan(level)
+        axes.scatter(effect[~known], height[~known], color=LIGHT, zorder=2, **dots)
+        axes.scatter(
+            effect[known], height[known], c=level[known], cmap="viridis", vmin=0, vmax=1, alpha=0.8, zorder=3, **dots
+        )
+    axes.set_yticks(range(len(shown)), [str(features.columns[column]) for column in shown])
+    axes.set_ylim(len(shown) - 0.4, -0.6)
+    axes.set(title="What moves the prediction", xlabel=unit)
+    bar = figure.colorbar(ScalarMappable(cmap="viridis"), ax=axes, ticks=[0, 1], aspect=40, pad=0.01)
+    bar.ax.set_yticklabels(["low", "high"])
+    bar.set_label("feature value (grey: category or missing)", labelpad=-12)
+    bar.outline.set_visible(False)
+    return figure
+
+
+def _figure(width: float, height: float) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.subplots()
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def _unit(currency: str) -> str:
+    return f" ({currency})" if currency else ""
+
+
+def _ladder_panel(axes: Axes, name: str, by_model: Mapping[str, Interval]) -> None:
+    metric = METRICS[name]
+    axes.spines[["top", "right"]].set_visible(False)
+    if name in _CHANCE:
+        axes.axvline(_CHANCE[name], color=LIGHT, linewidth=1, zorder=1)
+    for row, found in enumerate(by_model.values()):
+        color = BLUE if row == 0 else GREY
+        axes.plot([found.low, found.high], [row, row], color=color, linewidth=2 if row == 0 else 1.2, zorder=2)
+        axes.plot(found.estimate, row, "o", color=color, markersize=6 if row == 0 else 4.5, zorder=3)
+    if metric.direction == "one":
+        axes.set_xscale("symlog", linthresh=1, linscale=1)  # shows 0, and ratios of 10 beside those of 1
+        axes.xaxis.set_major_locator(FixedLocator([0, 0.5, 1, 2, 5, 10, 20, 50, 100, 1000]))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda ratio, _: f"{ratio:g}"))
+    hint = {"higher": "higher is better", "lower": "lower is better", "one": "1 is exact", "none": ""}
+    axes.set_title(metric.label, fontsize="medium")
+    axes.set_xlabel(hint[metric.direction], fontsize="small", color=GREY)
+    axes.grid(axis="y", color="#EEEEEE")
+
+
+def _survival(values: Floats) -> tuple[Floats, Floats]:
+    """Share of values at or above each positive value."""
+    ordered = np.sort(values)
+    share = 1 - np.arange(len(ordered)) / max(len(ordered), 1)
+    positive = ordered > 0
+    return ordered[positive], share[positive]
+
+
+def _wilson(share: Floats, count: Floats, z: float = 1.96) -> tuple[Floats, Floats]:
+    """95 % interval of a share, sensible also at 0."""
+    middle = (share + z**2 / (2 * count)) / (1 + z**2 / count)
+    half = z / (1 + z**2 / count) * np.sqrt(share * (1 - share) / count + z**2 / (4 * count**2))
+    return middle - half, middle + half
+
+
+def _level(values: pd.Series) -> Floats:
+    """Place of each value between the column's lowest (0) and highest (1) by rank; ``nan`` for categories."""
+    level = np.full(len(values), np.nan)
+    if not pd.api.types.is_numeric_dtype(values):
+        return level
+    numbers = values.to_numpy(dtype=np.float64, na_value=np.nan)
+    known = ~np.isnan(numbers)
+    if known.any():
+        ranks = rankdata(numbers[known])
+        spread = ranks.max() - ranks.min()
+        level[known] = (ranks - ranks.min()) / spread if spread > 0 else 0.5
+    return level
+
+
+def _spread(values: Floats, bins: int = 100, width: float = 0.38) -> Floats:
+    """Move dots of one row apart: those of a bin are stacked up and down alternately, the fullest bin fills the row."""
+    if len(values) == 0:
+        return np.zeros(0)
+    edges = np.linspace(values.min(), values.max(), bins + 1)[1:-1]
+    bin_of = np.digitize(values, edges)
+    order = np.argsort(bin_of, kind="stable")
+    counts = np.bincount(bin_of, minlength=bins)
+    place = np.arange(len(values)) - np.repeat(np.cumsum(counts) - counts, counts)
+    offsets = np.empty(len(values))
+    offsets[order] = np.where(place % 2 == 0, 1, -1) * ((place + 1) // 2)
+    return offsets * (width * 2 / max(int(counts.max()), 1))

@@ -1,0 +1,35 @@
+"""Fetching Olist's data set from Kaggle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from clv.errors import UnavailableError
+
+OLIST = "olistbr/brazilian-ecommerce"
+"""Name of the data set on Kaggle (CC BY-NC-SA 4.0: everyone fetches their own copy)."""
+
+
+def download_olist() -> Path:
+    """Fetch Olist's data set with kagglehub, or find the copy fetched before; return its folder.
+
+    Raises
+    ------
+    UnavailableError
+        If kagglehub isn't installed or Kaggle can't be reached.
+    """
+    try:
+        import kagglehub
+    except ImportError:
+        raise UnavailableError(
+            "Fetching Olist needs kagglehub, which is not installed: `pip install 'clv[download]'`; or fetch "
+            f"https://www.kaggle.com/datasets/{OLIST} by hand and load the zip."
+        ) from None
+    try:
+        return Path(kagglehub.dataset_download(OLIST))
+    except Exception as error:  # kagglehub lets through whatever its HTTP client, archive reader and own checks raise
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UnavailableError(
+            f"Olist could not be fetched from Kaggle ({reason}); check the connection, or fetch "
+            f"https://www.kaggle.com/datasets/{OLIST} by hand and load the zip."
+        ) from error

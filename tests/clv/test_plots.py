@@ -1,0 +1,156 @@
+import sys
+import warnings
+from io import BytesIO
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from clv import plots
+from clv.bootstrap import Interval, Outcome, intervals, resample
+from clv.metrics import METRICS, decile_table
+from clv.predictor import Parts
+
+SIZE = 2000
+
+
+@pytest.fixture(scope="module")
+def happened():
+    rng = np.random.default_rng(11)
+    chance = rng.beta(1, 60, SIZE)
+    back = rng.random(SIZE) < chance
+    value = np.where(back, rng.lognormal(4, 1, SIZE), 0.0)
+    return Parts(chance, rng.lognormal(4, 0.2, SIZE)), back, value
+
+
+def draw(figure):
+    """Render without a display; any warning (missing glyph, bad limits, no layout) fails."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        figure.savefig(BytesIO(), format="png")
+    return figure
+
+
+def labels(axes):
+    return [text.get_text() for text in axes.get_legend().get_texts()]
+
+
+def assert_labelled(axes):
+    assert axes.get_title()
+    assert axes.get_xlabel()
+    assert axes.get_ylabel()
+
+
+def test_gain_curve_shows_models_between_floor_and_ceiling(happened):
+    parts, _, value = happened
+    scores = {"model": parts.expected_value, "zero": np.zeros(SIZE)}
+    axes = draw(plots.gain_curve(value, scores)).axes[0]
+    assert_labelled(axes)
+    assert [label.split(" (")[0] for label in labels(axes)] == ["perfect order", "model", "zero", "random order"]
+    assert "(Gini 0.000)" in labels(axes)[2]
+    perfect, model, zero, _ = axes.get_lines()
+    assert (perfect.get_ydata()[::5] >= model.get_ydata() - 1e-9).all()
+    assert zero.get_ydata() == pytest.approx(zero.get_xdata())
+
+
+def test_calibration_by_decile_draws_the_table(happened):
+    table = decile_table(*happened)
+    axes = draw(plots.calibration_by_decile(table, "BRL")).axes[0]
+    assert_labelled(axes)
+    assert "BRL" in axes.get_ylabel()
+    predicted, actual = axes.containers
+    assert [bar.get_height() for bar in predicted] == pytest.approx(table["predicted_mean"].tolist())
+    assert [bar.get_height() for bar in actual] == pytest.approx(table["actual_mean"].tolist())
+
+
+def test_return_calibration_keeps_groups_without_returns(happened):
+    parts, back, _ = happened
+    axes = draw(plots.return_calibration(parts.p_return, back)).axes[0]
+    assert_labelled(axes)
+    points = axes.containers[0].lines[0]
+    assert len(points.get_xdata()) == 10
+    none = draw(plots.return_calibration(parts.p_return, np.zeros(SIZE, dtype=bool))).axes[0]
+    assert none.containers[0].lines[0].get_ydata().tolist() == [0.0] * 10
+
+
+def test_wilson_interval_against_published_values():
+    # Newcombe 1998, table I: 81 of 263 and 0 of 20
+    low, high = plots._wilson(np.array([81 / 263, 0.0]), np.array([263.0, 20.0]))
+    assert low == pytest.approx([0.2553, 0.0], abs=5e-5)
+    assert high == pytest.approx([0.3662, 0.1611], abs=5e-5)
+
+
+def test_value_distribution_says_how_many_spent_nothing(happened):
+    parts, back, value = happened
+    axes = draw(plots.value_distribution(parts, value, "BRL")).axes[0]
+    assert_labelled(axes)
+    assert f"{1 - back.mean():.1%} spent nothing" in axes.get_title()
+    expected, _, actual, _ = axes.get_lines()
+    assert max(expected.get_ydata()) == 1
+    assert max(actual.get_ydata()) == pytest.approx(back.mean())
+    assert min(actual.get_ydata()) == pytest.approx(1 / SIZE)
+
+
+@pytest.mark.parametrize("value", [None, np.zeros(SIZE)], ids=["before the window", "nobody spent"])
+def test_value_distribution_without_actual_value(happened, value):
+    axes = draw(plots.value_distribution(happened[0], value)).axes[0]
+    assert labels(axes)[:2] == ["expected value", "value if they return"]
+
+
+def test_metric_ladder_has_a_panel_per_metric_and_a_row_per_model(happened):
+    parts, back, value = happened
+    models = {"model": [parts], "zero": [Parts(np.zeros(SIZE), np.zeros(SIZE))]}
+    draws = resample(models, [Outcome(np.arange(SIZE), back, value)], rng=np.random.default_rng(1), replicates=20)
+    results = {name: intervals(draws, name) for name in models}
+    figure = draw(plots.metric_ladder(results))
+    assert [axes.get_title() for axes in figure.axes][:3] == [
+        METRICS[name].label for name in ("normalized_gini", "top_decile_capture", "roc_auc")
+    ]
+    assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == ["model", "zero"]
+    assert figure.axes[0].get_ylim() == (1.5, -0.5)  # the first model is on top
+    assert len(draw(plots.metric_ladder(results, ["pr_auc", "mae", "rmse", "spearman_ceiling"])).axes) == 4
+
+
+def test_metric_ladder_stands_undefined_metrics():
+    nothing = dict.fromkeys(METRICS, Interval(np.nan, np.nan, np.nan))
+    draw(plots.metric_ladder({"model": nothing}))
+
+
+def test_feature_importance_sums_what_it_does_not_show():
+    importance = {f"feature_{i}": float(i) for i in range(10)}
+    axes = draw(plots.feature_importance_bars(importance, "BRL", top=3)).axes[0]
+    names = [text.get_text() for text in axes.get_yticklabels()]
+    assert names == ["feature_9", "feature_8", "feature_7", "7 others together"]
+    assert [bar.get_width() for bar in axes.containers[0]] == [9, 8, 7, 21]
+
+
+def test_beeswarm_has_a_dot_per_customer_on_rows_by_size():
+    rng = np.random.default_rng(2)
+    features = pd.DataFrame(
+        {
+            "small": rng.normal(size=300),
+            "large": rng.normal(size=300),
+            "state": rng.choice(["SP", "RJ"], 300),
+            "constant": 1.0,
+        }
+    )
+    features.loc[:49, "large"] = np.nan
+    contributions = rng.normal(size=(300, 4)) * [0.1, 3.0, 1.0, 0.0]
+    axes = draw(plots.shap_beeswarm(contributions, features, "BRL", top=3)).axes[0]
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["large", "state", "small"]
+    dots = [len(points.get_offsets()) for points in axes.collections]
+    assert dots == [50, 250, 300, 0, 0, 300]  # grey and coloured, row by row
+    for row in range(3):
+        height = np.concatenate([points.get_offsets()[:, 1] for points in axes.collections[2 * row : 2 * row + 2]])
+        assert np.abs(height - row).max() < 0.5
+
+
+def test_beeswarm_of_one_customer():
+    draw(plots.shap_beeswarm(np.zeros((1, 1)), pd.DataFrame({"a": [1.0]})))
+
+
+def test_figures_leave_pyplot_alone(happened):
+    parts, _, value = happened
+    plots.gain_curve(value, {"model": parts.expected_value})
+    if "matplotlib.pyplot" in sys.modules:
+        assert sys.modules["matplotlib.pyplot"].get_fignums() == []
