@@ -1,0 +1,20 @@
+select
+    customer_id,
+    order_id,
+    cast(null as {{ dbt.type_string() }}) as category,
+    cast(null as {{ dbt.type_string() }}) as payment_type,
+    cast(null as {{ dbt.type_string() }}) as state,
+    amount,
+    cast(null as {{ dbt.type_bigint() }}) as item_count,
+    cast(null as {{ dbt.type_bigint() }}) as product_count,
+    cast(null as {{ dbt.type_bigint() }}) as category_count,
+    cast(null as {{ dbt.type_bigint() }}) as seller_count,
+    cast(null as {{ dbt.type_bigint() }}) as instalment_count,
+    cast(null as {{ type_money() }}) as freight_amount,
+    cast(null as {{ dbt.type_bigint() }}) as review_score,
+    cast(purchased_at as date) as purchase_date,
+    cast(null as date) as promised_date,
+    cast(null as date) as delivered_date,
+    cast(null as date) as review_created_date,
+    cast(null as date) as review_answered_date
+from {{ ref('stg_transactions__transactions') }}

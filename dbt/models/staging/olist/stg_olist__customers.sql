@@ -1,0 +1,21 @@
+with
+
+source as (
+
+    select * from {{ source('clv', 'olist_customers') }}
+
+),
+
+renamed as (
+
+    select
+        customer_id as order_customer_id,
+        customer_unique_id as customer_id,
+        customer_zip_code_prefix as zip_code_prefix,
+        customer_city as city,
+        customer_state as state
+    from source
+
+)
+
+select * from renamed
