@@ -24,8 +24,7 @@ def environment(workspace: Workspace) -> dict[str, str]:
 
 def serve(workspace: Workspace, host: str, port: int) -> None:
     """Run the prediction service in this process."""
-    from serving.app import serve as run_service
-
+    from serving.server import serve as run_service
     from serving.settings import ServingSettings
 
     workspace.tracker  # noqa: B018  (so that an empty home gives 503, not a broken store)

@@ -1,0 +1,1 @@
+"""The demo app, a client of the prediction service."""
