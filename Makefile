@@ -27,10 +27,10 @@ demo: setup ## The whole chain on a synthetic shop: raw files to a prediction ov
 	@$(BIN)/clv demo
 
 test: setup ## All tests at small scale (uses ../shared/data where present)
-	@$(BIN)/python -m pytest -n auto --dist worksteal
+	@$(BIN)/python -m pytest -n auto --dist loadgroup
 
 check: setup lint types ## The same tests at full scale, plus lint and types
-	@$(BIN)/python -m pytest -n auto --dist worksteal --scale full
+	@$(BIN)/python -m pytest -n auto --dist loadgroup --scale full
 
 lint: setup ## ruff: rules and format
 	@$(BIN)/ruff check .

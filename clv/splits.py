@@ -31,7 +31,7 @@ class Plan:
     Attributes
     ----------
     train
-        Every labelled cutoff: what the registered model is fitted on.
+        What the registered model is fitted on: labelled cutoffs, each apart from the next.
     tests
         Out-of-time tests of a recipe, earliest first; empty if the history is too short.
     folds
@@ -44,6 +44,12 @@ class Plan:
     tests: tuple[Fold, ...]
     folds: tuple[Fold, ...]
     note: str
+
+    @property
+    def cutoffs(self) -> tuple[date, ...]:
+        """Every cutoff that training and testing need, earliest first."""
+        tested = {cutoff for fold in self.tests for cutoff in (*fold.train, fold.test)}
+        return tuple(sorted({*self.train, *tested}))
 
 
 def rolling_origin(
@@ -75,10 +81,23 @@ def rolling_origin(
         if len(chosen) == most:
             break
         too_close = chosen and (chosen[-1].test - test).days < spacing_days
-        train = tuple(sorted(cutoff for cutoff in cutoffs if cutoff + horizon <= test))
+        train = apart([cutoff for cutoff in cutoffs if cutoff + horizon <= test], horizon_days)
         if test + horizon <= until and not too_close and train:
             chosen.append(Fold(train, test))
     return tuple(reversed(chosen))
+
+
+def apart(cutoffs: Sequence[date], horizon_days: int) -> tuple[date, ...]:
+    """The latest cutoff and, going back, those at least 0.3 horizons (at most 27 days) before the one kept last.
+
+    Label windows that nearly coincide repeat the same purchases: they cost time and teach next to nothing.
+    """
+    spacing = timedelta(min(27, int(0.3 * horizon_days)))
+    kept: list[date] = []
+    for cutoff in sorted(cutoffs, reverse=True):
+        if not kept or cutoff <= kept[-1] - spacing:
+            kept.append(cutoff)
+    return tuple(reversed(kept))
 
 
 def plan(cutoffs: Sequence[date], *, first_purchase_date: date, as_of_date: date, horizon_days: int) -> Plan:
@@ -95,12 +114,12 @@ def plan(cutoffs: Sequence[date], *, first_purchase_date: date, as_of_date: date
             f"The history has {days} days, {first_purchase_date} to {as_of_date}; a horizon of {horizon_days} days "
             f"needs at least {2 * horizon_days}, so load more history or shorten --horizon-days."
         )
-    train = tuple(sorted(cutoffs))
+    train = apart(cutoffs, horizon_days)
     full = days >= 4 * horizon_days
     spacing = max(1, horizon_days // 3)
-    tests = rolling_origin(train, horizon_days, until=as_of_date, most=MAX_TESTS if full else 1, spacing_days=spacing)
+    tests = rolling_origin(cutoffs, horizon_days, until=as_of_date, most=MAX_TESTS if full else 1, spacing_days=spacing)
     folds = (
-        rolling_origin(train, horizon_days, until=tests[0].test, most=MAX_FOLDS, spacing_days=spacing)
+        rolling_origin(cutoffs, horizon_days, until=tests[0].test, most=MAX_FOLDS, spacing_days=spacing)
         if full and tests
         else ()
     )
@@ -110,6 +129,8 @@ def plan(cutoffs: Sequence[date], *, first_purchase_date: date, as_of_date: date
 def _note(days: int, horizon_days: int, *, full: bool, tests: Sequence[Fold], folds: Sequence[Fold]) -> str:
     if full and folds:
         return ""
+    if full:
+        return "No earlier cutoff is left to tune on: defaults without tuning."
     had = f"The history has {days} days; the full protocol needs {4 * horizon_days} for a horizon of {horizon_days}"
     if not tests:
         return f"{had}: defaults without tuning, no out-of-time test, too little history to judge."

@@ -6,10 +6,13 @@ reachable.
 
 from __future__ import annotations
 
+import errno
 import getpass
 import os
 import sys
+import tempfile
 import traceback
+from contextlib import suppress
 from dataclasses import asdict, is_dataclass
 from datetime import date, datetime
 from pathlib import Path
@@ -18,7 +21,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from clv import __version__
-from clv.errors import ClvError, InputError
+from clv.errors import ClvError, InputError, UnavailableError
 from clv.home import Home
 from clv.settings import Settings
 from experiments.console import Console
@@ -38,6 +41,8 @@ Source = Literal["olist", "transactions"]
 
 DATA, MODELS, PEOPLE = "Data", "Models", "Looking at it"
 
+_DISK = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
+
 
 def _day(text: str) -> date | None:
     """A day; empty means not given, as a parameter of an MLproject can't be left out."""
@@ -47,14 +52,32 @@ def _day(text: str) -> date | None:
         raise typer.BadParameter(f"{text!r} is not a day; expected YYYY-MM-DD") from None
 
 
+def _horizon(text: str) -> int:
+    """A number of days, refused before any work if it is none."""
+    try:
+        days = int(text)
+    except ValueError:
+        days = 0
+    if days < 1:
+        raise typer.BadParameter(f"{text} is not a number of days; expected 1 or more")
+    return days
+
+
 def _file(text: str) -> Path | None:
     """A path; empty means not given."""
     return Path(text) if text else None
 
 
-Path_ = Annotated[Path, typer.Argument(metavar="PATH", help="Olist: Kaggle zip or folder. Transactions: CSV, Parquet.")]
+Paths = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="PATH...", help="Olist: Kaggle zip, folder or its CSVs. Transactions: CSVs, Parquet files or a folder."
+    ),
+]
 Source_ = Annotated[Source, typer.Option("--source", help="What kind of raw data PATH holds.")]
-Horizon = Annotated[int, typer.Option("--horizon-days", help="Days ahead to predict.")]
+Horizon = Annotated[
+    int, typer.Option("--horizon-days", parser=_horizon, metavar="DAYS", help="Days ahead to predict, 1 or more.")
+]
 AsOf = Annotated[
     date | None,
     typer.Option("--as-of", parser=_day, metavar="DATE", help="Last day of the history; later rows are not used."),
@@ -64,6 +87,7 @@ Trials = Annotated[int, typer.Option("--trials", min=1, help="Optuna trials; the
 Jobs = Annotated[int, typer.Option("--jobs", min=1, help="Trials in parallel.")]
 By = Annotated[str | None, typer.Option("--by", help="Who does this; your user name by default.")]
 Reason = Annotated[str, typer.Option("--reason", help="Why; recorded.")]
+Port = Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")]
 Version = Annotated[str | None, typer.Option("--version", help="Model version; Production's by default.")]
 Predictions = Annotated[
     Path | None,
@@ -94,6 +118,7 @@ def main_options(
     settings = Settings.from_environment(
         os.environ, home=home, warehouse=warehouse, tracking_uri=tracking_uri, seed=seed
     )
+    os.environ["CLV_HOME"] = str(settings.home)  # children and the log of a bug go by it, also after --home
     console = Console(quiet=quiet, as_json=as_json)
     context.obj = Workspace(settings, console, os.environ.pop("MLFLOW_RUN_ID", None))
 
@@ -109,7 +134,9 @@ def init(context: typer.Context) -> None:
 @app.command(rich_help_panel=DATA)
 def load(
     context: typer.Context,
-    path: Annotated[Path | None, typer.Argument(metavar="PATH", help="Raw files; see `clv run --help`.")] = None,
+    paths: Annotated[
+        list[Path] | None, typer.Argument(metavar="PATH...", help="Raw files; see `clv run --help`.")
+    ] = None,
     source: Source_ = "olist",
     download: Annotated[bool, typer.Option("--download", help="Fetch Olist with kagglehub; needs internet.")] = False,
     append: Annotated[bool, typer.Option("--append", help="Add to what is loaded: upsert by order id.")] = False,
@@ -131,8 +158,8 @@ def load(
     if download:
         from clv.sources.download import download_olist
 
-        path = download_olist()
-    if path is None:
+        paths = [download_olist()]
+    if not paths:
         raise InputError("Name the raw files (`clv load PATH`), or let `clv load --download` fetch Olist.")
     columns = _columns(
         customer_column,
@@ -145,7 +172,7 @@ def load(
         delimiter,
         currency,
     )
-    report = prepare.load(workspace, path, source=source, columns=columns, append=append, replace_shop=replace_shop)
+    report = prepare.load(workspace, paths, source=source, columns=columns, append=append, replace_shop=replace_shop)
     _done(workspace, report, f"Loaded; next: clv transform (as-of day {report.as_of_date}).")
 
 
@@ -162,14 +189,16 @@ def transform(
     workspace = _workspace(context)
     report = prepare.transform(workspace, as_of_date=as_of, horizon_days=horizon_days, full_refresh=full_refresh)
     for test in report.tests:
-        workspace.console.say(f"  [green]passed[/] {test}")
+        workspace.console.check(True, test)
     _done(workspace, report, f"{len(report.tests)} tests passed; next: clv tune, or clv train.")
 
 
 @app.command(rich_help_panel=DATA)
 def synth(
     context: typer.Context,
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where to write the shop; must not exist.")],
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="Where to write it: a new folder, or a former shop's.")
+    ],
     customers: Annotated[int, typer.Option(min=100, help="Number of customers.")] = 20_000,
     repeat_rate: Annotated[float, typer.Option(help="Share of customers who buy on two days or more.")] = 0.2,
     shape: Annotated[
@@ -275,8 +304,7 @@ def promote(
         return
     event, report = to_production(workspace, version=version, by=_who(by), reason=reason, force=force)
     for check in report.checks:
-        mark = "[green]passed[/]" if check.passed else "[red]FAILED[/]"
-        workspace.console.say(f"  {mark} {check.name}: {check.detail}")
+        workspace.console.check(check.passed, f"{check.name}: {check.detail}")
     _done(workspace, event, f"Version {event.version} is in Production (before: {event.former or 'none'}).")
 
 
@@ -321,7 +349,7 @@ def score(context: typer.Context, predictions: Predictions = None) -> None:
 @app.command(rich_help_panel=DATA)
 def run(
     context: typer.Context,
-    path: Path_,
+    paths: Paths,
     source: Source_ = "olist",
     horizon_days: Horizon = 90,
     as_of: AsOf = None,
@@ -358,7 +386,7 @@ def run(
     )
     result = chain(
         workspace,
-        path,
+        paths,
         source=source,
         columns=columns,
         horizon_days=horizon_days,
@@ -422,7 +450,7 @@ def demo(
 def serve(
     context: typer.Context,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8000,
+    port: Port = 8000,
 ) -> None:
     """Serve the model in Production over HTTP; its documentation is at /docs."""
     from experiments.servers import serve as start
@@ -431,7 +459,7 @@ def serve(
 
 
 @app.command("app", rich_help_panel=PEOPLE)
-def open_app(context: typer.Context, port: Annotated[int, typer.Option(help="Port to listen on.")] = 8501) -> None:
+def open_app(context: typer.Context, port: Port = 8501) -> None:
     """Start the Streamlit app; it talks to CLV_API_URL, or to an API it starts itself."""
     from experiments.servers import open_app as start
 
@@ -439,7 +467,7 @@ def open_app(context: typer.Context, port: Annotated[int, typer.Option(help="Por
 
 
 @app.command(rich_help_panel=PEOPLE)
-def ui(context: typer.Context, port: Annotated[int, typer.Option(help="Port to listen on.")] = 5000) -> None:
+def ui(context: typer.Context, port: Port = 5000) -> None:
     """Start the MLflow UI on this home's runs and models."""
     from experiments.servers import open_ui as start
 
@@ -459,18 +487,23 @@ def main() -> None:
         app(standalone_mode=False)
     except typer.Exit as leaving:
         sys.exit(leaving.exit_code)
-    except typer.Abort:
+    except (typer.Abort, KeyboardInterrupt):
+        _complain("Interrupted; what was finished is kept, and the same command can be given again.")
         sys.exit(130)
     except ClvError as error:
         _complain(str(error))
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        _complain("Interrupted; what was finished is kept, and the same command can be given again.")
-        sys.exit(130)
     except Exception as error:
-        if (show := getattr(error, "show", None)) is not None and hasattr(error, "exit_code"):  # click's usage errors
-            show()
+        if hasattr(error, "format_message") and hasattr(error, "exit_code"):  # click's usage errors
+            if error.format_message():  # none where the help is shown instead
+                _complain(_usage(error))
             sys.exit(error.exit_code)
+        if isinstance(error, OSError) and error.errno in _DISK:
+            _complain(
+                f"{error.filename or 'A file of the home or the temporary folder'} can't be written "
+                f"({error.strerror}); see to space and permissions, then give the command again."
+            )
+            sys.exit(UnavailableError.exit_code)
         _complain(f"Internal error, please report it: {type(error).__name__}: {error} (details in {_log_bug()})")
         sys.exit(1)
 
@@ -524,7 +557,10 @@ def _recipe(workspace: Workspace, from_run: str | None, parameters: list[str]) -
 
 
 def _who(by: str | None) -> str:
-    return by or getpass.getuser()
+    try:
+        return by or getpass.getuser()
+    except (KeyError, OSError):  # a container's user need not have a name
+        return f"uid {os.getuid()}"
 
 
 def _done(workspace: Workspace, result: Any, line: str) -> None:
@@ -534,23 +570,37 @@ def _done(workspace: Workspace, result: Any, line: str) -> None:
 
 
 def _complain(sentence: str) -> None:
-    typer.secho(f"Error: {sentence}", err=True, fg=typer.colors.RED)
+    """One line, whatever a library's message looks like."""
+    typer.secho(f"Error: {' '.join(sentence.split())}", err=True, fg=typer.colors.RED)
+
+
+def _usage(error: Any) -> str:
+    """What is wrong with the arguments, and where they are described."""
+    context = getattr(error, "ctx", None)
+    verb = context.command_path if context else "clv"
+    return f"{error.format_message().rstrip('.')}; see `{verb} --help`."
 
 
 def _log_bug() -> Path:
-    """Write the traceback where a report can quote it."""
-    home = Home(Settings.from_environment(os.environ).home)
-    home.logs.mkdir(parents=True, exist_ok=True)
-    path = home.logs / f"error-{datetime.now():%Y%m%d-%H%M%S}.log"
-    path.write_text(traceback.format_exc(), encoding="utf-8")
-    return path
+    """Write the traceback where a report can quote it: into the home, or where that can't be written, elsewhere."""
+    name = f"error-{datetime.now():%Y%m%d-%H%M%S}.log"
+    home = Path(os.environ.get("CLV_HOME", ".clv"))
+    for folder in (Home(home).logs, Path(tempfile.gettempdir())):
+        with suppress(OSError):
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text(traceback.format_exc(), encoding="utf-8")
+            return folder / name
+    return Path("nowhere: no log could be written")
 
 
 def _quieten() -> None:
-    """MLflow's progress bars and news of its own set-up tell our users nothing."""
+    """MLflow shall neither show its own bars and news nor wait for minutes for a server that is down."""
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "1")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from typing import Any
 
 import rich.box
 from rich.console import Console as RichConsole
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -29,15 +30,15 @@ class Console:
     Parameters
     ----------
     quiet
-        Show no steps.
+        Show no steps, only results, warnings and errors.
     as_json
         Print results as one JSON document; steps are not shown.
     """
 
     def __init__(self, *, quiet: bool = False, as_json: bool = False) -> None:
         self.as_json = as_json
-        self._err = RichConsole(stderr=True, quiet=quiet or as_json, highlight=False)
-        self._out = RichConsole(quiet=quiet or as_json, highlight=False, soft_wrap=True)
+        self._err = RichConsole(stderr=True, quiet=quiet or as_json, highlight=False, soft_wrap=True)
+        self._out = RichConsole(quiet=as_json, highlight=False, soft_wrap=True)
         if not self._out.is_terminal:  # a file has no width; 80, rich's guess, cuts tables
             self._out.width = 100
 
@@ -67,19 +68,24 @@ class Console:
         step = Step(update)
         with progress:
             yield step
-        self._err.print(f"[green]✓[/] {title:<10} {step.note}  [dim]{time.monotonic() - started:.1f} s[/]")
+        took = f"{time.monotonic() - started:.1f} s"
+        self._err.print(f"[green]✓[/] {title:<10} {escape(step.note)}  [dim]{took}[/]")
 
     def note(self, text: str) -> None:
         """Something worth knowing, on standard error."""
-        self._err.print(f"  {text}")
+        self._err.print(f"  {text}", markup=False)
 
     def warn(self, text: str) -> None:
         """Something to act on; shown even when quiet."""
-        RichConsole(stderr=True, highlight=False).print(f"[yellow]![/] {text}")
+        RichConsole(stderr=True, highlight=False, soft_wrap=True).print(f"[yellow]![/] {escape(text)}")
 
-    def say(self, text: str) -> None:
-        """A line of the result."""
-        self._out.print(text)
+    def say(self, text: str, style: str | None = None) -> None:
+        """A line of the result; what looks like markup (a path with brackets) is text."""
+        self._out.print(text, style=style, markup=False)
+
+    def check(self, passed: bool, text: str) -> None:
+        """A line of the result with how it went."""
+        self._out.print(f"  {'[green]passed[/]' if passed else '[red]FAILED[/]'} {escape(text)}")
 
     def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """A table of the result; the first column is text, the others are right-aligned."""
@@ -94,7 +100,7 @@ class Console:
         for number, column in enumerate(columns):
             table.add_column(column, justify="left" if number == 0 else "right", no_wrap=number + 1 < len(columns))
         for row in rows:
-            table.add_row(*row)
+            table.add_row(*map(escape, row))
         self._out.print(table)
 
     def result(self, value: Any) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
+import shlex
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -29,7 +30,7 @@ START_SECONDS = 60
 def demo(workspace: Workspace, *, customers: int) -> dict[str, Any]:
     """Write a synthetic shop, run the chain on it, ask the service for one prediction, say where to look next."""
     console = workspace.console
-    console.say("[bold]A synthetic shop[/] (made up from a seed, no real customer) through the whole chain:")
+    console.say("A synthetic shop (made up from a seed, no real customer) through the whole chain:", style="bold")
     started = time.monotonic()
     shop_folder = workspace.home.root / "demo"
     with console.step("synth") as step:
@@ -45,7 +46,7 @@ def demo(workspace: Workspace, *, customers: int) -> dict[str, Any]:
         step.note = f"{summary.customers:,} customers, {summary.orders:,} orders in Olist's tables -> {shop_folder}"
     result = run(
         workspace,
-        shop_folder / "shop",
+        [shop_folder / "shop"],
         source="olist",
         columns=None,
         horizon_days=HORIZON_DAYS,
@@ -74,8 +75,8 @@ def demo(workspace: Workspace, *, customers: int) -> dict[str, Any]:
         f"{prediction['value_if_return']:.2f} {model['currency']}: expected value "
         f"{prediction['expected_value']:.2f} {model['currency']} (model version {model['version']})."
     )
-    home = "" if "CLV_HOME" not in os.environ else f"CLV_HOME={workspace.settings.home} "
-    clv = f"{home}.venv/bin/clv"
+    home = workspace.settings.home
+    clv = ("" if home == Path(".clv").absolute() else f"CLV_HOME={shlex.quote(str(home))} ") + ".venv/bin/clv"
     console.say(
         f"\nPredictions of all {result.scored.customers:,} customers: {result.scored.path}\n"
         f"Done in {time.monotonic() - started:.0f} s. The shop is synthetic. Now explore:\n"
@@ -131,7 +132,10 @@ def served(workspace: Workspace) -> Iterator[str]:
             yield url
         finally:
             process.terminate()
-            process.wait(timeout=20)
+            try:
+                process.wait(timeout=20)
+            except subprocess.TimeoutExpired:
+                process.kill()
 
 
 def _wait_until_ready(url: str, process: subprocess.Popen[bytes], log: str) -> None:

@@ -24,7 +24,7 @@ def evaluate(workspace: Workspace, recipe: Recipe) -> tuple[str, dict[str, Any]]
             tags={**shop_tags(shop), "clv.kind": "evaluate", "clv.family": recipe.family},
         ) as run,
     ):
-        snapshots = read_snapshots(workspace.warehouse, workspace.contract, protocol.train)
+        snapshots = read_snapshots(workspace.warehouse, workspace.contract, protocol.cutoffs)
         evaluation = evaluate_recipes(workspace, shop, snapshots, protocol, {MODEL: recipe}, step.update)
         facts = report.facts(evaluation, protocol.note)
         run.log(params=recipe.model_dump())

@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, Literal
 
+from clv.errors import InputError, UnavailableError
 from clv.home import disk_errors, replacing
 from experiments.workspace import Workspace
 
@@ -18,7 +19,16 @@ def export(workspace: Workspace, *, version: str | None, kind: Literal["pkl", "u
     ``ubj`` is a zip of the model folder: native boosters, facts, SQL and prediction code. ``pkl`` is a pickle with the
     prediction code inside, so that it loads where numpy, pandas and xgboost are but clv is not. Loading a pickle runs
     code: open only those you made yourself.
+
+    Raises
+    ------
+    InputError
+        If there is no such version, or `path` is a folder.
+    UnavailableError
+        If its artifacts can't be read or the file can't be written.
     """
+    if path is not None and path.is_dir():
+        raise InputError(f"Export file {path} is a folder; name a file.")
     registry = workspace.registry
     chosen = registry.version(version) if version else registry.production() or registry.latest()
     target = (path or Path(f"clv-{chosen.number}.{'pkl' if kind == 'pkl' else 'zip'}")).absolute()
@@ -35,12 +45,19 @@ def export(workspace: Workspace, *, version: str | None, kind: Literal["pkl", "u
 
 def _download(workspace: Workspace, version: str, temporary: Path) -> Path:
     import mlflow
+    from mlflow.exceptions import MlflowException
 
-    from experiments.tracking import MODEL
+    from experiments.tracking import MODEL, store_errors
 
-    workspace.tracker  # noqa: B018  (sets the store's address)
-    local = Path(mlflow.artifacts.download_artifacts(f"models:/{MODEL}/{version}", dst_path=str(temporary)))
-    return next(file.parent for file in local.rglob("model.json"))
+    with store_errors(workspace.tracker.settings.tracking_uri):
+        try:
+            local = Path(mlflow.artifacts.download_artifacts(f"models:/{MODEL}/{version}", dst_path=str(temporary)))
+        except (MlflowException, FileNotFoundError):
+            local = temporary
+    folder = next((file.parent for file in local.rglob("model.json")), None)
+    if folder is None:
+        raise UnavailableError(f"Version {version} of model {MODEL} has lost its artifacts; export another version.")
+    return folder
 
 
 class _Packed:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,15 +12,14 @@ from clv import transform as transforming
 from experiments.workspace import Workspace
 
 if TYPE_CHECKING:
-    from clv.transform import TransformReport
-
     from clv.load import LoadReport, Source
     from clv.sources.transactions import TransactionColumns
+    from clv.transform import TransformReport
 
 
 def load(
     workspace: Workspace,
-    path: Path,
+    paths: Sequence[Path],
     *,
     source: Source,
     columns: TransactionColumns | None = None,
@@ -30,7 +30,7 @@ def load(
     with workspace.console.step("load") as step:
         report = loading.load(
             workspace.settings,
-            path,
+            paths,
             source=source,
             columns=columns,
             append=append,

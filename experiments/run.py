@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -51,7 +52,7 @@ class RunResult:
 
 def run(
     workspace: Workspace,
-    path: Path,
+    paths: Sequence[Path],
     *,
     source: Source,
     columns: TransactionColumns | None,
@@ -63,13 +64,13 @@ def run(
     jobs: int,
     by: str,
 ) -> RunResult:
-    """Run all of it on the shop at `path`.
+    """Run all of it on the shop in `paths`.
 
     A version that the gate refuses is not promoted; predictions are written all the same, by the model in Production
     if it fits, else by the best baseline, and the result says so.
     """
     target = check_predictions_path(predictions) if predictions else None
-    loaded = load(workspace, path, source=source, columns=columns, append=False, replace_shop=replace_shop)
+    loaded = load(workspace, paths, source=source, columns=columns, append=False, replace_shop=replace_shop)
     transformed = transform(workspace, as_of_date=as_of_date, horizon_days=horizon_days)
     shop = workspace.shop()
     protocol_of(shop)  # refuses too short a history before anything is written

@@ -67,6 +67,7 @@ def score(workspace: Workspace, *, predictions: Path | None = None) -> ScoreResu
     InputError
         If nothing is in Production, or its model is of another shop, horizon or contract.
     """
+    target = check_predictions_path(predictions) if predictions else None
     shop = workspace.shop()
     version = workspace.registry.production()
     if version is None:
@@ -75,7 +76,7 @@ def score(workspace: Workspace, *, predictions: Path | None = None) -> ScoreResu
         )
     predictor = load_predictor(workspace, version.number)
     check_same(predictor, workspace, shop, f"Version {version.number} in Production")
-    return write(workspace, shop, scorer(predictor), f"version {version.number}", predictions)
+    return write(workspace, shop, scorer(predictor), f"version {version.number}", target)
 
 
 def scorer(predictor: Predictor) -> Scorer:

@@ -1,13 +1,15 @@
-"""Starting the servers a person looks at: API, app, MLflow UI. Each runs until it is interrupted."""
+"""Starting the servers a person looks at: API, app, MLflow UI. Each runs until it is interrupted.
+
+App and UI take the place of this process, so that a signal reaches them and none is left behind.
+"""
 
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from pathlib import Path
+from typing import NoReturn
 
-from clv.errors import UnavailableError
 from experiments.workspace import Workspace
 
 APP = Path(__file__).resolve().parent.parent / "streamlit_app" / "app.py"
@@ -31,26 +33,28 @@ def serve(workspace: Workspace, host: str, port: int) -> None:
     run_service(ServingSettings.from_environment(environment(workspace)), host=host, port=port)
 
 
-def open_app(workspace: Workspace, port: int) -> None:
+def open_app(workspace: Workspace, port: int) -> NoReturn:
     """Run the Streamlit app."""
     workspace.tracker  # noqa: B018
-    _run(
-        [sys.executable, "-m", "streamlit", "run", str(APP), "--server.port", str(port), "--server.headless", "true"],
-        workspace,
+    _become(
+        ["-m", "streamlit", "run", str(APP), "--server.port", str(port), "--server.headless", "true"], port, workspace
     )
 
 
-def open_ui(workspace: Workspace, port: int) -> None:
+def open_ui(workspace: Workspace, port: int) -> NoReturn:
     """Run the MLflow server with one worker and no job runners: two processes instead of a dozen."""
     workspace.tracker  # noqa: B018
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    command = ["-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     command += ["--backend-store-uri", workspace.settings.tracking_uri]
     command += ["--default-artifact-root", workspace.home.artifacts.as_uri()]
     workspace.console.say(f"MLflow UI: http://127.0.0.1:{port}")
-    _run(command, workspace, MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false")
+    _become(command, port, workspace, MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false")
 
 
-def _run(command: list[str], workspace: Workspace, **extra: str) -> None:
-    finished = subprocess.run(command, env={**environment(workspace), **extra}, check=False)
-    if finished.returncode not in (0, -2, -15):
-        raise UnavailableError(f"`{' '.join(command[1:4])}` ended with status {finished.returncode}; see its output.")
+def _become(command: list[str], port: int, workspace: Workspace, **extra: str) -> NoReturn:
+    """Replace this process by Python running `command`; a port in use is told before."""
+    from serving.server import listen
+
+    listen("127.0.0.1", port).close()
+    sys.stdout.flush()
+    os.execve(sys.executable, [sys.executable, *command], {**environment(workspace), **extra})

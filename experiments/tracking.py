@@ -22,7 +22,7 @@ from mlflow.types import ColSpec, Schema
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME, MLFLOW_RUN_NOTE
 
 from clv.contract import Contract
-from clv.errors import UnavailableError
+from clv.errors import InputError, UnavailableError
 from clv.home import Home
 from clv.settings import Settings
 
@@ -100,7 +100,13 @@ class Tracker:
         self._project_run_id = run_id
         mlflow.set_tracking_uri(settings.tracking_uri)
         mlflow.set_registry_uri(settings.tracking_uri)
-        self.client = MlflowClient()
+        try:
+            self.client = MlflowClient()
+        except MlflowException:
+            raise InputError(
+                f"MLflow store {settings.tracking_uri!r} is of no known kind; expected sqlite:///FILE or "
+                "http(s)://HOST, so correct --tracking-uri or MLFLOW_TRACKING_URI."
+            ) from None
 
     def open(self) -> Tracker:
         """Create store and experiment once, under the home's lock: parallel first use corrupts a fresh sqlite store.

@@ -70,7 +70,7 @@ def train(workspace: Workspace, *, recipe: Recipe, parent: Run | None = None) ->
     protocol = protocol_of(shop)
     with workspace.console.step("train") as step:
         step.update("reading snapshots")
-        snapshots = read_snapshots(workspace.warehouse, workspace.contract, protocol.train)
+        snapshots = read_snapshots(workspace.warehouse, workspace.contract, protocol.cutoffs)
         run_tags = {**shop_tags(shop), "clv.kind": "train", "clv.family": recipe.family}
         with workspace.tracker.run(
             f"train {recipe.family} H={shop.horizon_days}",
@@ -81,16 +81,17 @@ def train(workspace: Workspace, *, recipe: Recipe, parent: Run | None = None) ->
             run.log(params={**recipe.model_dump(), **_data_parameters(workspace, shop, protocol)})
             evaluation = evaluate_recipes(workspace, shop, snapshots, protocol, {MODEL: recipe}, step.update)
             step.update("fitting on every closed label")
+            closed = snapshots.at(*protocol.train)
             model = HurdleModel(
                 workspace.contract, recipe, seed=workspace.settings.seed, threads=threads_of(workspace)
-            ).fit(snapshots.frame, snapshots.future_value, is_return=snapshots.is_return)
+            ).fit(closed.frame, closed.future_value, is_return=closed.is_return)
             facts = report.facts(evaluation, protocol.note)
-            predictor, sample, contributions = _assemble(workspace, shop, model, snapshots, evaluation, facts)
+            predictor, sample, contributions = _assemble(workspace, shop, protocol, model, closed, evaluation, facts)
             step.update("logging")
             if evaluation.cutoffs:
                 report.log_evaluation(run, evaluation)
             version = _log(workspace, run, shop, predictor, sample, contributions, evaluation)
-        step.note = f"version {version}, {len(snapshots.frame):,} snapshots at {len(protocol.train)} cutoffs"
+        step.note = f"version {version}, {len(closed.frame):,} snapshots at {len(protocol.train)} cutoffs"
     return TrainResult(version, run.id, recipe, evaluation, facts)
 
 
@@ -143,6 +144,7 @@ def recipe_of_run(workspace: Workspace, run_id: str) -> Recipe:
 def _assemble(
     workspace: Workspace,
     shop: Shop,
+    protocol: Plan,
     model: HurdleModel,
     snapshots: Snapshots,
     evaluation: Evaluation,
@@ -173,7 +175,7 @@ def _assemble(
         "commit": _commit(),
         "trained_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "recipe": model.recipe.model_dump(),
-        "cutoffs": [cutoff.isoformat() for cutoff in shop.cutoffs],
+        "cutoffs": [cutoff.isoformat() for cutoff in protocol.train],
         "interval_level": INTERVAL_LEVEL,
         "importance": [
             {"feature": workspace.contract.names[i], "mean_abs_contribution": float(weight[i])} for i in order

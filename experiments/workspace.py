@@ -39,9 +39,10 @@ class Workspace:
 
     @cached_property
     def warehouse(self) -> DuckDBWarehouse:
-        """The warehouse."""
+        """The warehouse; a home that can't be used or is of tomorrow is told before anything is read."""
         from clv.warehouse import open_warehouse
 
+        self.home  # noqa: B018
         return open_warehouse(self.settings)
 
     @cached_property

@@ -1,0 +1,59 @@
+"""Reading request bodies: never more than allowed, never of another type than understood."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fastapi import Request
+
+from serving.problems import Problem
+
+JSON = "application/json"
+CSV = "text/csv"
+PARQUET = "application/vnd.apache.parquet"
+
+
+def content_type(request: Request, accepted: Sequence[str]) -> str:
+    """The body's media type, without parameters.
+
+    Raises
+    ------
+    Problem
+        415 if it is none of `accepted`.
+    """
+    found = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if found not in accepted:
+        raise Problem(
+            415,
+            f"The body's content type is {found or 'not given'}; expected {' or '.join(accepted)}: set the header "
+            "Content-Type.",
+            headers={"Accept": ", ".join(accepted)},
+        )
+    return found
+
+
+async def read_body(request: Request, limit: int) -> bytes:
+    """Read the whole body.
+
+    Raises
+    ------
+    Problem
+        413 as soon as it is known to be larger than `limit` bytes.
+    """
+    announced = request.headers.get("content-length", "")
+    if announced.isdigit() and int(announced) > limit:
+        raise _too_large(limit)
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > limit:
+            raise _too_large(limit)
+    return bytes(body)
+
+
+def _too_large(limit: int) -> Problem:
+    return Problem(
+        413,
+        f"The body is larger than {limit:,} bytes; send the customers in several requests.",
+        headers={"Connection": "close"},
+    )

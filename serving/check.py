@@ -1,0 +1,90 @@
+"""What a model must show before it is served: that it agrees with its own contract, and answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+import numpy as np
+import pandas as pd
+
+from serving.features import FeatureStore
+from serving.problems import Problem
+
+if TYPE_CHECKING:
+    from clv.predictor import Predictor
+
+_FACTS = ("horizon_days", "as_of_date", "currency", "contract", "interval_level")
+_FEATURE_FACTS = ("name", "kind", "unit", "nullable", "minimum", "maximum", "description")
+
+
+class ModelRefusedError(Exception):
+    """The model must not be served; the message says why."""
+
+
+def check(predictor: Predictor, features: FeatureStore) -> None:
+    """Check a model that was just loaded.
+
+    Raises
+    ------
+    ModelRefusedError
+        If its contract contradicts its encoder or its SQL, or a smoke prediction is not what a prediction must be.
+    """
+    missing = [fact for fact in _FACTS if fact not in predictor.about]
+    if missing:
+        raise ModelRefusedError(f"its model.json says nothing of {', '.join(missing)}")
+    contract: list[Mapping[str, Any]] = predictor.about["contract"]
+    for feature in contract:
+        if not set(_FEATURE_FACTS) <= set(feature):
+            raise ModelRefusedError(f"its contract describes {feature.get('name')!r} incompletely")
+    names = [feature["name"] for feature in contract]
+    if names != list(predictor.encoder.features):
+        raise ModelRefusedError("its contract names other features than its encoder takes")
+    categories = {feature["name"] for feature in contract if feature["kind"] == "category"}
+    if categories != set(predictor.encoder.vocabulary):
+        raise ModelRefusedError("its contract names other categories than its encoder knows")
+    _check_sql(predictor, features, names)
+    _check_prediction(predictor, contract)
+
+
+def _check_sql(predictor: Predictor, features: FeatureStore, names: list[str]) -> None:
+    try:
+        made = features.check(predictor.features_sql)
+    except (duckdb.Error, Problem) as error:
+        raise ModelRefusedError(f"its features.sql can't run: {str(error).splitlines()[0]}") from error
+    missing = [name for name in names if name not in made]
+    if missing:
+        raise ModelRefusedError(f"its features.sql does not make {', '.join(missing)}")
+
+
+def _check_prediction(predictor: Predictor, contract: list[Mapping[str, Any]]) -> None:
+    """Both ways in give the same answer, and it is one."""
+    records = [{feature["name"]: _typical(feature, predictor) for feature in contract} for _ in range(2)]
+    records[1] |= {feature["name"]: None for feature in contract if feature["nullable"]}
+    columns = predictor.columns(predictor.predict_matrix(predictor.encoder.encode_records(records)))
+    frame = pd.DataFrame(
+        {
+            feature["name"]: pd.Series(
+                [record[feature["name"]] for record in records],
+                dtype="float64" if feature["kind"] == "number" else "object",
+            )
+            for feature in contract
+        }
+    )
+    expected = predictor.columns(predictor.predict_parts(frame))
+    for name, values in columns.items():
+        is_percentile = name == "percentile"
+        if not is_percentile and (not np.all(np.isfinite(values)) or np.any(values < 0)):
+            raise ModelRefusedError(f"its smoke prediction gives a {name} that is negative or no number")
+        if len(values) != len(records) or not np.allclose(values, expected[name], equal_nan=is_percentile):
+            raise ModelRefusedError(f"its smoke prediction gives two different answers for {name}, or none")
+    if np.any(columns["p_return"] > 1):
+        raise ModelRefusedError("its smoke prediction gives a p_return above 1")
+
+
+def _typical(feature: Mapping[str, Any], predictor: Predictor) -> float | str:
+    """Some value the contract allows."""
+    if feature["kind"] == "category":
+        return next(iter(predictor.encoder.vocabulary[feature["name"]]), "")
+    return float(feature["minimum"] if feature["minimum"] is not None else min(0.0, feature["maximum"] or 0.0))

@@ -1,0 +1,96 @@
+"""OpenAPI that knows the model in service: its features are in the schema, its examples run as shown."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from serving.model import ServedModel
+from serving.problems import ProblemDocument
+from serving.purchases import COLUMNS, EXPECTED, Kind
+from serving.service import Service
+
+_REFERENCE = "#/components/schemas/{model}"
+
+_NO_MODEL = {"type": "object", "description": "Depends on the model; none is in service yet."}
+
+_JSON_TYPES: dict[Kind, list[str]] = {
+    "text": ["string"],
+    "time": ["string"],
+    "date": ["string"],
+    "money": ["number", "string"],
+    "count": ["integer", "string"],
+}
+
+
+def install(app: FastAPI, service: Service) -> None:
+    """Describe `app` by the model that is in service when it is asked."""
+
+    def openapi() -> dict[str, Any]:
+        document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+        schemas = document.setdefault("components", {}).setdefault("schemas", {})
+        _add(schemas, "ProblemDocument", ProblemDocument.model_json_schema(ref_template=_REFERENCE))
+        schemas["PurchasesRequest"] = _purchases_schema()
+        model = service.holder.state.model
+        if model is None:
+            schemas["PredictRequest"] = _NO_MODEL
+        else:
+            request = model.reader.request.model_json_schema(ref_template=_REFERENCE)
+            _add(schemas, "PredictRequest", {**request, "example": _example(model)})
+        return document
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _add(schemas: dict[str, Any], name: str, schema: dict[str, Any]) -> None:
+    """Add a schema and the ones it refers to."""
+    schemas |= schema.pop("$defs", {})
+    schemas[name] = schema
+
+
+def _example(model: ServedModel) -> dict[str, Any]:
+    """A customer the contract allows: everything unknown that may be."""
+    features = {feature["name"]: _example_value(feature) for feature in model.contract}
+    return {"customers": [{"customer_id": "00001", "features": features}]}
+
+
+def _example_value(feature: dict[str, Any]) -> Any:
+    if feature["nullable"]:
+        return None
+    if feature["kind"] == "category":
+        return (feature["values"] or [""])[0]
+    return feature["minimum"] if feature["minimum"] is not None else min(0.0, feature["maximum"] or 0.0)
+
+
+def _purchases_schema() -> dict[str, Any]:
+    properties = {
+        column.name: {
+            "type": _JSON_TYPES[column.kind] + ([] if column.is_required else ["null"]),
+            "description": f"{column.description} Expected: {EXPECTED[column.kind]}.",
+        }
+        for column in COLUMNS
+    }
+    purchase = {
+        "type": "object",
+        "additionalProperties": False,
+        "required": [column.name for column in COLUMNS if column.is_required],
+        "properties": properties,
+    }
+    return {
+        "type": "object",
+        "additionalProperties": False,
+        "required": ["as_of", "purchases"],
+        "properties": {
+            "as_of": {"type": "string", "format": "date", "description": "Features are as of the end of this day."},
+            "purchases": {"type": "array", "minItems": 1, "items": purchase},
+        },
+        "example": {
+            "as_of": "2018-06-30",
+            "purchases": [
+                {"customer_id": "00001", "purchased_at": "2018-03-01 14:05:00", "amount": 120.5, "order_id": "a-1"},
+                {"customer_id": "00001", "purchased_at": "2018-05-20 09:30:00", "amount": 80.0, "order_id": "a-2"},
+            ],
+        },
+    }

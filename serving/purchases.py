@@ -1,0 +1,338 @@
+"""Purchases as callers send them (JSON, CSV, Parquet), checked and typed inside DuckDB.
+
+Whatever the format, a body first becomes the relation ``raw``: its row number and every column as text. One set of
+checks then serves all formats, and DuckDB and Arrow work outside Python's lock, so that other requests go on.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import date
+from typing import Literal
+
+import duckdb
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+
+from serving.bodies import CSV
+from serving.problems import MAX_ERRORS, FieldError, invalid, invalid_field
+
+Kind = Literal["text", "time", "date", "money", "count"]
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of purchases."""
+
+    name: str
+    kind: Kind
+    description: str
+    is_required: bool = False
+    minimum: float | None = None
+
+
+COLUMNS = (
+    Column("customer_id", "text", "The customer, verbatim.", is_required=True),
+    Column("purchased_at", "time", "When, in the shop's local time.", is_required=True),
+    Column("amount", "money", "What was paid; negative for a return.", is_required=True),
+    Column("order_id", "text", "The order; rows with the same one are its lines."),
+    Column("category", "text", "Category of the dearest item."),
+    Column("payment_type", "text", "Means of payment."),
+    Column("state", "text", "State the order went to."),
+    Column("item_count", "count", "Items."),
+    Column("product_count", "count", "Different products."),
+    Column("category_count", "count", "Different categories."),
+    Column("seller_count", "count", "Different sellers."),
+    Column("instalment_count", "count", "Instalments it is paid in."),
+    Column("freight_amount", "money", "Freight, part of the amount.", minimum=0),
+    Column("review_score", "count", "Stars."),
+    Column("promised_date", "date", "Delivery promised for."),
+    Column("delivered_date", "date", "Delivered."),
+    Column("review_created_date", "date", "Review asked for."),
+    Column("review_answered_date", "date", "Review answered."),
+)
+
+_NAMES = [column.name for column in COLUMNS]
+_EARLIEST, _LATEST = date(1900, 1, 1), date(2200, 1, 1)
+_MAX_TEXT = 200
+_MAX_NUMBER = 1_000_000_000
+
+_TYPES = {"text": "varchar", "time": "timestamp", "date": "date", "money": "decimal(18, 4)", "count": "bigint"}
+
+EXPECTED = {
+    "text": f"text of 1 to {_MAX_TEXT} characters",
+    "time": "a date or time such as 2018-03-01 14:05:00, without a time zone",
+    "date": "a date such as 2018-03-01",
+    "money": f"a number such as 12.50, below {_MAX_NUMBER:,}",
+    "count": f"a whole number from 0 to {_MAX_NUMBER:,}",
+}
+
+_HAS_ZONE = r"[T ]\d.*(Z|[+-]\d{2}(:?\d{2})?)$"
+
+
+@dataclass(frozen=True)
+class Staged:
+    """A body that has become the relation ``raw``.
+
+    Attributes
+    ----------
+    as_of
+        The day whose knowledge counts.
+    warnings
+        What the caller should know.
+    """
+
+    as_of: date
+    warnings: list[str]
+
+
+def read_table(body: bytes, media_type: str, max_rows: int) -> pa.Table:
+    """Read a CSV or Parquet body; only the columns that are understood are ever unpacked.
+
+    Raises
+    ------
+    Problem
+        422 if it can't be read or has too many rows.
+    """
+    try:
+        return _read_csv(body) if media_type == CSV else _read_parquet(body, max_rows)
+    except (pa.ArrowException, OSError) as error:
+        what = "CSV in UTF-8 with commas" if media_type == CSV else "Parquet"
+        raise invalid_field(None, f"The body can't be read as {what}: {str(error).splitlines()[0]}.") from None
+
+
+def _read_csv(body: bytes) -> pa.Table:
+    return pyarrow.csv.read_csv(
+        pa.BufferReader(body),
+        parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True),
+        convert_options=pyarrow.csv.ConvertOptions(
+            column_types=dict.fromkeys(_NAMES, pa.string()), null_values=[""], strings_can_be_null=True
+        ),
+    )
+
+
+def _read_parquet(body: bytes, max_rows: int) -> pa.Table:
+    schema = pyarrow.parquet.read_schema(pa.BufferReader(body))
+    known = [field for field in schema if field.name in _NAMES]
+    nested = [field.name for field in known if pa.types.is_nested(field.type)]
+    if nested:
+        raise invalid_field(nested[0], "Expected a column of plain values; found nested ones.")
+    # Repeated text stays a dictionary: a small file can stand for gigabytes of it.
+    texts = [field.name for field in known if pa.types.is_string(field.type) or pa.types.is_large_string(field.type)]
+    file = pyarrow.parquet.ParquetFile(pa.BufferReader(body), read_dictionary=texts)
+    _check_count(file.metadata.num_rows, max_rows)
+    table = file.read([field.name for field in known])
+    for name in schema.names:
+        if name not in _NAMES:
+            table = table.append_column(name, pa.nulls(len(table)))
+    return table
+
+
+def stage_table(cursor: duckdb.DuckDBPyConnection, table: pa.Table, as_of: date, max_rows: int) -> Staged:
+    """Make ``raw`` of an Arrow table.
+
+    Raises
+    ------
+    Problem
+        422 if columns are missing or double, or rows too many.
+    """
+    names = table.column_names
+    double = sorted({name for name in names if names.count(name) > 1})
+    if double:
+        raise invalid([FieldError(row=None, field=name, message="Column is there twice.") for name in double])
+    missing = [column.name for column in COLUMNS if column.is_required and column.name not in names]
+    if missing:
+        found = ", ".join(names[:30])
+        raise invalid(
+            [FieldError(row=None, field=name, message=f"Column is missing; found {found}.") for name in missing]
+        )
+    _check_count(len(table), max_rows)
+    known = [name for name in names if name in _NAMES]
+    numbered = table.select(known).append_column("row", pa.array(range(1, len(table) + 1), pa.int64()))
+    cursor.register("received", numbered)
+    texts = [f"cast({name if name in known else 'null'} as varchar) as {name}" for name in _NAMES]
+    cursor.execute(f"create temp view raw as select row, {', '.join(texts)} from received")
+    ignored = [name for name in names if name not in _NAMES]
+    return Staged(as_of, [f"Columns that are not used: {', '.join(ignored)}."] if ignored else [])
+
+
+def stage_json(cursor: duckdb.DuckDBPyConnection, body: bytes, max_rows: int) -> Staged:
+    """Make ``raw`` of a JSON body.
+
+    Raises
+    ------
+    Problem
+        422 if it is not of the shape expected.
+    """
+    as_of = _check_document(cursor, body, max_rows)
+    cursor.execute(
+        """
+        create temp table elements as
+        select row_number() over () as row, purchase
+        from (select unnest(from_json(?, '{"purchases": ["JSON"]}').purchases) as purchase)
+        """,
+        [body.decode()],
+    )
+    _check_elements(cursor)
+    shape = json.dumps(dict.fromkeys(_NAMES, "VARCHAR"))
+    cursor.execute(f"create temp table raw as select row, unnest(from_json(purchase, '{shape}')) from elements")
+    return Staged(as_of, [])
+
+
+def _check_document(cursor: duckdb.DuckDBPyConnection, body: bytes, max_rows: int) -> date:
+    """Check everything but the purchases themselves; returns the as-of day."""
+    try:
+        kind, keys, as_of, purchases, count = cursor.execute(
+            """
+            select
+                json_type(body),
+                case when json_type(body) = 'OBJECT' then json_keys(body) end,
+                case when json_type(body, '$.as_of') = 'VARCHAR' then body ->> '$.as_of' end,
+                json_type(body, '$.purchases'),
+                json_array_length(body, '$.purchases')
+            from (select ?::varchar as body)
+            """,
+            [body.decode()],
+        ).fetchall()[0]
+    except UnicodeDecodeError as error:
+        raise invalid_field(None, f"The body is not UTF-8: byte {error.start + 1:,} can't be read.") from None
+    except duckdb.Error as error:
+        raise invalid_field(
+            None, f"The body is not JSON: {str(error).splitlines()[0].partition('.  Input')[0]}."
+        ) from None
+    if kind != "OBJECT" or purchases != "ARRAY":
+        raise invalid_field("purchases", 'Expected an object {"as_of": "YYYY-MM-DD", "purchases": [...]}.')
+    unknown = sorted(set(keys) - {"as_of", "purchases"})
+    if unknown:
+        raise invalid(
+            [
+                FieldError(row=None, field=name, message="Field is unknown; expected as_of and purchases.")
+                for name in unknown
+            ]
+        )
+    _check_count(count, max_rows)
+    return parse_day(as_of)
+
+
+def _check_elements(cursor: duckdb.DuckDBPyConnection) -> None:
+    """Each purchase is an object, with known fields; text is text."""
+    errors = [
+        FieldError(row=row, field=None, message="Expected an object with the fields of a purchase.")
+        for (row,) in cursor.execute(
+            f"""
+            select row from elements
+            where json_type(purchase) is distinct from 'OBJECT' order by row limit {MAX_ERRORS}
+            """
+        ).fetchall()
+    ]
+    if not errors:
+        texts = [column.name for column in COLUMNS if column.kind == "text"]
+        mistyped = " union all ".join(
+            f"select row, '{name}', 'Expected {EXPECTED['text']}; found a ' || "
+            f"case when json_type(purchase, '$.{name}') in ('ARRAY', 'OBJECT') "
+            f"then lower(json_type(purchase, '$.{name}')) else 'value without quotes' end || '.' "
+            f"from elements where json_type(purchase, '$.{name}') not in ('VARCHAR', 'NULL')"
+            for name in texts
+        )
+        rows = cursor.execute(
+            f"""
+            select row, field, 'Field is unknown; expected ' || ? || '.' as message
+            from (select row, unnest(json_keys(purchase)) as field from elements)
+            where field not in (select unnest(?))
+            union all {mistyped}
+            order by 1, 2 limit {MAX_ERRORS}
+            """,
+            [", ".join(_NAMES), _NAMES],
+        ).fetchall()
+        errors = [FieldError(row=row, field=field, message=message) for row, field, message in rows]
+    if errors:
+        raise invalid(errors)
+
+
+def type_raw(cursor: duckdb.DuckDBPyConnection, as_of: date) -> None:
+    """Check every value of ``raw`` and make the typed relation ``purchases`` of it.
+
+    Raises
+    ------
+    Problem
+        422 naming rows and fields.
+    """
+    counts = cursor.execute(
+        "select " + ", ".join(f"count(*) filter ({_is_bad(column, as_of)})" for column in COLUMNS) + " from raw"
+    ).fetchall()[0]
+    if any(counts):
+        bad = " union all ".join(
+            f"select row, '{column.name}', left({column.name}, 60) from raw where {_is_bad(column, as_of)}"
+            for column, count in zip(COLUMNS, counts, strict=True)
+            if count
+        )
+        rows = cursor.execute(f"{bad} order by 1, 2 limit {MAX_ERRORS}").fetchall()
+        raise invalid([_explain(row, field, found, as_of) for row, field, found in rows], sum(counts))
+    casts = [
+        f"cast({f'cast({column.name} as double)' if column.kind == 'count' else column.name} "
+        f"as {_TYPES[column.kind]}) as {column.name}"
+        for column in COLUMNS
+    ]
+    cursor.execute(f"create temp table purchases as select row, {', '.join(casts)} from raw")
+
+
+def _is_bad(column: Column, as_of: date) -> str:
+    """SQL condition: the value is missing though required, or not of its kind."""
+    name = column.name
+    good = {
+        "text": f"length({name}) <= {_MAX_TEXT}" + (f" and {name} <> ''" if column.is_required else ""),
+        "time": f"cast(try_cast({name} as timestamp) as date) between date '{_EARLIEST}' and date '{as_of}'"
+        f" and not regexp_matches({name}, '{_HAS_ZONE}')",
+        "date": f"try_cast({name} as date) between date '{_EARLIEST}' and date '{_LATEST}'"
+        f" and not regexp_matches({name}, '{_HAS_ZONE}')",
+        "money": f"abs(try_cast({name} as decimal(18, 4))) < {_MAX_NUMBER}",
+        "count": f"try_cast({name} as double) between 0 and {_MAX_NUMBER}"
+        f" and try_cast({name} as double) = floor(try_cast({name} as double))",
+    }[column.kind]
+    if column.minimum is not None:
+        good += f" and try_cast({name} as double) >= {column.minimum}"
+    return f"not coalesce({good}, {'false' if column.is_required else f'{name} is null'})"
+
+
+def _explain(row: int, name: str, found: str | None, as_of: date) -> FieldError:
+    column = next(column for column in COLUMNS if column.name == name)
+    expected = EXPECTED[column.kind] + (", not negative" if column.minimum == 0 else "")
+    if found is None:
+        message = f"Value is missing; expected {expected}."
+    elif column.kind == "time" and _is_later(found, as_of):
+        message = f"Purchase is after the as-of day {as_of}; found {found}."
+    else:
+        message = f"Expected {expected}; found '{found}'."
+    return FieldError(row=row, field=name, message=message)
+
+
+def _is_later(found: str, as_of: date) -> bool:
+    try:
+        return date.fromisoformat(found.strip()[:10]) > as_of
+    except ValueError:
+        return False
+
+
+def parse_day(text: str | None) -> date:
+    """The as-of day of a request.
+
+    Raises
+    ------
+    Problem
+        422 if it is missing or not a date.
+    """
+    try:
+        day = date.fromisoformat(text) if text is not None and len(text) == len("YYYY-MM-DD") else None
+    except ValueError:
+        day = None
+    if day is None or not _EARLIEST <= day <= _LATEST:
+        found = "" if text is None else f"; found {text[:60]!r}"
+        raise invalid_field("as_of", f"Expected the as-of day as text YYYY-MM-DD{found}.")
+    return day
+
+
+def _check_count(count: int, max_rows: int) -> None:
+    if not 1 <= count <= max_rows:
+        raise invalid_field("purchases", f"Expected 1 to {max_rows:,} purchases; found {count:,}.")

@@ -1,0 +1,156 @@
+"""The registry, read only: which version stands behind the model URI, and its files.
+
+MLflow is imported where it is used: that takes seconds, and ``/health`` must answer before.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from clv.errors import UnavailableError
+
+if TYPE_CHECKING:
+    from clv.predictor import Predictor
+
+_REGISTERED = re.compile(r"models:/(?P<name>[^/@]+)(?:/(?P<target>[^/]+)|@(?P<alias>[^/]+))")
+
+
+@dataclass(frozen=True)
+class Version:
+    """What the registry says of one version.
+
+    Attributes
+    ----------
+    name, version
+        Registered model and version; a model addressed by its run has no version.
+    uri
+        Names exactly this version, whatever happens to stage and alias meanwhile.
+    stage
+        Its stage, ``None`` if it has none (MLflow's own word).
+    aliases
+        Its aliases.
+    run_id
+        The run that logged it.
+    registered_at
+        When it was registered.
+    changed_at
+        When its stage or description was last changed; of a version in Production normally its promotion.
+    """
+
+    name: str
+    version: str | None
+    uri: str
+    stage: str = "None"
+    aliases: tuple[str, ...] = ()
+    run_id: str | None = None
+    registered_at: datetime | None = None
+    changed_at: datetime | None = None
+
+
+class Registry:
+    """One MLflow store, asked for one model URI.
+
+    Parameters
+    ----------
+    tracking_uri
+        The store.
+    model_uri
+        ``models:/NAME/STAGE``, ``models:/NAME@ALIAS``, ``models:/NAME/VERSION`` or any other URI MLflow loads.
+    """
+
+    def __init__(self, tracking_uri: str, model_uri: str) -> None:
+        self.tracking_uri = tracking_uri
+        self.model_uri = model_uri
+
+    def resolve(self) -> Version:
+        """The version behind the URI now.
+
+        Raises
+        ------
+        UnavailableError
+            If the store can't be reached, or there is no such version.
+        """
+        self._check_store()
+        found = _REGISTERED.fullmatch(self.model_uri)
+        if found is None:
+            return Version(name=self.model_uri, version=None, uri=self.model_uri)
+        from mlflow import MlflowClient
+        from mlflow.exceptions import MlflowException
+
+        client = MlflowClient(self.tracking_uri, self.tracking_uri)
+        try:
+            model = client.get_registered_model(found["name"])
+            number = self._number(model, found["target"], found["alias"])
+            version = client.get_model_version(found["name"], number)
+        except MlflowException as error:
+            raise UnavailableError(f"{self.model_uri} can't be found: {_first_line(error)}") from error
+        return Version(
+            name=found["name"],
+            version=str(version.version),
+            uri=f"models:/{found['name']}/{version.version}",
+            stage=version.current_stage or "None",
+            aliases=tuple(sorted(alias for alias, aliased in model.aliases.items() if str(aliased) == str(number))),
+            run_id=version.run_id or None,
+            registered_at=_moment(version.creation_timestamp),
+            changed_at=_moment(version.last_updated_timestamp),
+        )
+
+    def _number(self, model: Any, target: str | None, alias: str | None) -> str:
+        """The version number that a stage, alias, ``latest`` or number means."""
+        if alias is not None:
+            aliased = model.aliases.get(alias)
+            if aliased is None:
+                raise UnavailableError(f"Model {model.name} has no alias {alias!r}; set it or serve another URI.")
+            return str(aliased)
+        if target is None or target.isdigit():
+            return str(target)
+        newest = {version.current_stage.lower(): version for version in model.latest_versions}
+        if target.lower() == "latest" and newest:
+            return str(max(int(version.version) for version in newest.values()))
+        if target.lower() not in newest:
+            raise UnavailableError(
+                f"Model {model.name} has no version in stage {target}; promote one with `clv promote`, it is served "
+                "as soon as it is there."
+            )
+        return str(newest[target.lower()].version)
+
+    def load(self, version: Version) -> tuple[Predictor, Path]:
+        """The native predictor of a version and its folder, unwrapped from the pyfunc once.
+
+        Raises
+        ------
+        UnavailableError
+            If its files can't be had.
+        """
+        import mlflow
+        from mlflow.artifacts import download_artifacts
+        from mlflow.exceptions import MlflowException
+
+        # MLflow follows a registered model to its files by its global stores, whatever it is passed.
+        mlflow.set_tracking_uri(self.tracking_uri)
+        mlflow.set_registry_uri(self.tracking_uri)
+        try:
+            folder = download_artifacts(artifact_uri=version.uri)
+        except (MlflowException, OSError) as error:
+            raise UnavailableError(f"The files of {version.uri} can't be had: {_first_line(error)}") from error
+        model = mlflow.pyfunc.load_model(folder, suppress_warnings=True).unwrap_python_model()
+        return model.predictor, Path(model.folder)
+
+    def _check_store(self) -> None:
+        """A missing sqlite file would be created by MLflow on the spot, and the service only reads."""
+        if self.tracking_uri.startswith("sqlite:"):
+            file = Path(self.tracking_uri.partition(":///")[2])
+            if not file.exists():
+                raise UnavailableError(f"There is no registry at {file}; train a model first with `clv run`.")
+
+
+def _moment(milliseconds: int | None) -> datetime | None:
+    return None if milliseconds is None else datetime.fromtimestamp(milliseconds / 1000, UTC)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

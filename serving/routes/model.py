@@ -1,0 +1,53 @@
+"""What is known of the model in service."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from fastapi.responses import FileResponse
+
+from serving.answers import FeatureFacts, ModelAnswer, ModelHeader, RefusedVersion, RegistryFacts
+from serving.problems import Problem, documented
+from serving.service import CurrentModel, CurrentService
+
+router = APIRouter(prefix="/model", tags=["model"])
+
+
+@router.get("", responses=documented(401, 503))
+async def describe(model: CurrentModel, service: CurrentService) -> ModelAnswer:
+    """Version, contract with ranges, evaluation, feature importance, figures, and what the registry last said."""
+    state = service.holder.state
+    version = model.version
+    return ModelAnswer(
+        model=ModelHeader(**model.header),
+        aliases=list(version.aliases),
+        run_id=version.run_id,
+        registered_at=version.registered_at,
+        promoted_at=version.changed_at if version.stage == "Production" else None,
+        loaded_at=model.loaded_at,
+        contract=[FeatureFacts(**feature) for feature in model.contract],
+        about={fact: value for fact, value in model.about.items() if fact != "contract"},
+        figures=list(model.figures),
+        refused=None
+        if state.refused is None
+        else RefusedVersion(version=state.refused.version, reason=state.refused.reason, at=state.refused.at),
+        registry=RegistryFacts(
+            model_uri=service.settings.model_uri,
+            checked_at=state.checked_at,
+            trouble=state.trouble,
+            poll_seconds=service.settings.poll_seconds,
+        ),
+    )
+
+
+@router.get(
+    "/figures/{name}",
+    response_class=FileResponse,
+    responses={200: {"content": {"image/png": {}}, "description": "The figure."}, **documented(401, 404, 503)},
+)
+async def figure(name: str, model: CurrentModel) -> FileResponse:
+    """One of the figures that were made when the model was tested."""
+    file = model.figures.get(name)
+    if file is None:
+        there = ", ".join(model.figures) or "none"
+        raise Problem(404, f"This model has no figure {name!r}; its figures: {there}.")
+    return FileResponse(file, media_type="image/png")

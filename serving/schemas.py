@@ -1,0 +1,122 @@
+"""The border of ``POST /predict``: pydantic models made from the contract of the model that is served."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Annotated, Any, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, create_model
+from pydantic_core import from_json
+
+from serving.problems import FieldError, field_error, invalid, invalid_field
+
+LARGEST = 3.0e38
+"""Boosters work in single precision; a larger number would become infinite."""
+
+MAX_TEXT = 200
+"""Longest customer id and category."""
+
+_CHUNK = 500
+"""Customers validated at a time: validation holds the interpreter, and other requests want a turn."""
+
+_FORBID = ConfigDict(extra="forbid", strict=True, protected_namespaces=())
+
+CustomerId: TypeAlias = Annotated[str, Field(min_length=1, max_length=MAX_TEXT)]
+
+
+def features_model(contract: Sequence[Mapping[str, Any]]) -> type[BaseModel]:
+    """The pydantic model of one customer's features: present all, null only where the contract allows it."""
+    fields: dict[str, Any] = {feature["name"]: (_annotation(feature), ...) for feature in contract}
+    return create_model("Features", __config__=_FORBID, **fields)
+
+
+def _annotation(feature: Mapping[str, Any]) -> Any:
+    description = feature["description"] or None
+    annotation: Any = Annotated[str, Field(max_length=MAX_TEXT, description=description)]
+    if feature["kind"] == "number":
+        low = -LARGEST if feature["minimum"] is None else feature["minimum"]
+        high = LARGEST if feature["maximum"] is None else feature["maximum"]
+        annotation = Annotated[float, Field(ge=low, le=high, allow_inf_nan=False, description=description)]
+    return annotation | None if feature["nullable"] else annotation
+
+
+@dataclass(frozen=True)
+class Customers:
+    """Customers as asked for.
+
+    Attributes
+    ----------
+    ids
+        Their ids, in order.
+    records
+        Their features, in the same order.
+    """
+
+    ids: list[str]
+    records: list[dict[str, Any]]
+
+
+class CustomerReader:
+    """Reads and checks bodies of ``POST /predict`` for one contract.
+
+    Parameters
+    ----------
+    contract
+        The model's features.
+    """
+
+    def __init__(self, contract: Sequence[Mapping[str, Any]]) -> None:
+        self.customer = create_model(
+            "Customer",
+            __config__=_FORBID,
+            customer_id=(CustomerId, ...),
+            features=(features_model(contract), ...),
+        )
+        self._chunk: TypeAdapter[list[Any]] = TypeAdapter(list[self.customer])  # type: ignore[name-defined]
+
+    @cached_property
+    def request(self) -> type[BaseModel]:
+        """The whole body, for OpenAPI."""
+        customers = Annotated[list[self.customer], Field(min_length=1)]  # type: ignore[name-defined]
+        return create_model("PredictRequest", __config__=_FORBID, customers=(customers, ...))
+
+    def read(self, body: bytes, max_rows: int) -> Customers:
+        """Parse and check a body.
+
+        Raises
+        ------
+        Problem
+            422 naming rows and fields, if anything is not as the contract says.
+        """
+        rows = _rows(body, max_rows)
+        customers: list[Any] = []
+        errors: list[FieldError] = []
+        for start in range(0, len(rows), _CHUNK):
+            try:
+                customers += self._chunk.validate_python(rows[start : start + _CHUNK])
+            except ValidationError as error:
+                errors += [
+                    field_error(one, offset=start, skip=("features",)) for one in error.errors(include_url=False)
+                ]
+        if errors:
+            raise invalid(errors)
+        return Customers([one.customer_id for one in customers], [one.features.__dict__ for one in customers])
+
+
+def _rows(body: bytes, max_rows: int) -> list[Any]:
+    """The list under ``customers``."""
+    try:
+        document = from_json(body)
+    except ValueError as error:
+        raise invalid_field(None, f"The body is not JSON: {error}.") from None
+    if not isinstance(document, dict) or not isinstance(document.get("customers"), list):
+        raise invalid_field("customers", 'Expected an object {"customers": [{"customer_id": ..., "features": ...}]}.')
+    unknown = sorted(set(document) - {"customers"})
+    if unknown:
+        raise invalid_field(unknown[0], "Field is unknown; expected customers only.")
+    rows: list[Any] = document["customers"]
+    if not 1 <= len(rows) <= max_rows:
+        raise invalid_field("customers", f"Expected 1 to {max_rows:,} customers; found {len(rows):,}.")
+    return rows

@@ -1,0 +1,188 @@
+"""Shops that went through `clv run` once, and ways to call the command line."""
+
+import hashlib
+import io
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import closing, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import duckdb
+import pytest
+
+from clv.synth import write_shop
+from experiments import cli
+
+SEED = 42
+
+HORIZON_DAYS = 30
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a call of `clv` did."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+    def refused(self, code: int, *words: str) -> None:
+        """It ended with `code` and one line of one sentence that holds `words`."""
+        assert (self.code, self.out) == (code, ""), (self.code, self.out, self.err)
+        (line,) = self.err.splitlines()
+        assert line.startswith("Error: ")
+        assert line.endswith(".")
+        assert "Traceback" not in line
+        for word in words:
+            assert word in line
+
+
+Clv = Callable[..., Answer]
+
+
+def environment(home: Path) -> dict[str, str]:
+    """This process' environment, with none of the settings it may hold but `home` and two threads."""
+    rest = {key: value for key, value in os.environ.items() if not key.startswith(("CLV_", "MLFLOW_"))}
+    return {**rest, "CLV_HOME": str(home), "CLV_THREADS": "2"}
+
+
+def call(home: Path, *arguments: object, **variables: str) -> Answer:
+    """Call the command line in this process, as `CLV_HOME=home clv --quiet ARGUMENTS`."""
+    out, err = io.StringIO(), io.StringIO()
+    code = 0
+    with (
+        mock.patch.dict(os.environ, environment(home) | variables, clear=True),
+        mock.patch("sys.argv", ["clv", "--quiet", *map(str, arguments)]),
+        redirect_stdout(out),
+        redirect_stderr(err),
+    ):
+        try:
+            cli.main()
+        except SystemExit as leaving:
+            code = int(leaving.code or 0)
+    return Answer(code, out.getvalue(), err.getvalue())
+
+
+@pytest.fixture(scope="session")
+def clv() -> Clv:
+    return call
+
+
+@dataclass(frozen=True)
+class Chain:
+    """A home after `clv run`, and what it printed."""
+
+    home: Path
+    shop: Path
+    truth: Path
+    predictions: Path
+    result: dict[str, Any]
+
+
+@pytest.fixture(scope="session")
+def chain(tmp_path_factory: pytest.TempPathFactory, full_scale: bool) -> Chain:
+    """Files to predictions on the synthetic shop; tests only look at it."""
+    folder = tmp_path_factory.mktemp("chain")
+    summary = write_shop(folder / "synth", customers=20_000 if full_scale else 4_000, repeat_rate=0.3, seed=SEED)
+    predictions = folder / "predictions.csv"
+    done = call(
+        folder / "home", "--json", "run", summary.data, "--predictions", predictions, "--trials", 3, "--by", "ana"
+    )
+    assert done.code == 0, done.err
+    return Chain(folder / "home", summary.data, summary.truth, predictions, done.json)
+
+
+@dataclass(frozen=True)
+class Lab:
+    """The home of a small transaction log with version 1 in Production; copies of it may be broken."""
+
+    home: Path
+    log: Path
+    first_day: str
+    last_day: str
+
+    def copy(self, to: Path) -> "Lab":
+        """The same home in another place, sharing nothing: MLflow's store holds absolute addresses."""
+        shutil.copytree(self.home, to, ignore=shutil.ignore_patterns(".lock*"))
+        with closing(sqlite3.connect(to / "mlflow.db")) as store, store:
+            tables = [row[0] for row in store.execute("select name from sqlite_master where type = 'table'")]
+            for table in tables:
+                for column in store.execute(f"select name from pragma_table_info('{table}') where type like '%CHAR%'"):
+                    store.execute(
+                        f'update "{table}" set "{column[0]}" = replace("{column[0]}", ?, ?)', [str(self.home), str(to)]
+                    )
+        return Lab(to, self.log, self.first_day, self.last_day)
+
+    @property
+    def state(self) -> tuple[Any, ...]:
+        """The last good state: the warehouse file, and what is in the registry and in Production."""
+        warehouse = self.home / "warehouse.duckdb"
+        with closing(sqlite3.connect(self.home / "mlflow.db")) as store:
+            versions = store.execute("select version, current_stage from model_versions order by version").fetchall()
+            aliases = store.execute("select alias, version from registered_model_aliases").fetchall()
+        events = len(list(self.home.glob("artifacts/**/events/*.json")))
+        return hashlib.sha256(warehouse.read_bytes()).hexdigest(), versions, aliases, events
+
+    def sql(self, statement: str) -> None:
+        """Change the warehouse behind clv's back."""
+        with duckdb.connect(str(self.home / "warehouse.duckdb")) as connection:
+            connection.execute(statement)
+
+
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
+    """A small shop with a model in Production; tests leave it as it is or work on a copy."""
+    folder = tmp_path_factory.mktemp("lab")
+    data = write_shop(folder / "synth", customers=600, repeat_rate=0.4, shape="transactions", seed=SEED).data
+    log = data if data.is_file() else next(data.glob("*.csv"))
+    arguments = ["--source", "transactions", "--horizon-days", HORIZON_DAYS, "--trials", 1]
+    done = call(folder / "home", "--json", "run", log, *arguments)
+    assert (done.code, done.json["refused"]) == (0, ""), done.err
+    days = duckdb.sql(f"select min(purchased_at)::date, max(purchased_at)::date from '{log}'").fetchone()
+    assert days is not None
+    return Lab(folder / "home", log, str(days[0]), str(days[1]))
+
+
+@pytest.fixture
+def copy_of_lab(lab: Lab, tmp_path: Path) -> Lab:
+    return lab.copy(tmp_path / "home")
+
+
+def start(home: Path, *arguments: object, **options: Any) -> subprocess.Popen[str]:
+    """Start `clv ARGUMENTS` as a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "experiments.cli", *map(str, arguments)],
+        env=environment(home) | options.pop("variables", {}),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,
+    )
+
+
+def finish(process: subprocess.Popen[str]) -> Answer:
+    """Wait for the end of a process."""
+    out, err = process.communicate(timeout=120)
+    return Answer(process.returncode, out, err)
+
+
+@pytest.fixture(scope="session")
+def clv_process() -> Callable[..., subprocess.Popen[str]]:
+    return start
+
+
+@pytest.fixture(scope="session")
+def finished() -> Callable[[subprocess.Popen[str]], Answer]:
+    return finish

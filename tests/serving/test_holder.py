@@ -1,0 +1,163 @@
+"""The model in service follows the registry, whole models only, and never gets worse by a failure."""
+
+import dataclasses
+import shutil
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import pytest
+
+from serving.settings import ServingSettings
+
+
+@pytest.fixture
+def changing(helpers, registry, tmp_path: Path):
+    """A registry of its own, to be changed."""
+    return helpers.make_registry(tmp_path)
+
+
+def eventually(condition: Callable[[], bool], seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def version_of(client: httpx.Client) -> str:
+    return client.get("/ready").json()["version"]
+
+
+def test_alive_before_ready_and_no_registry_is_made(helpers, changing) -> None:
+    with helpers.serving(changing.serving, until_ready=False) as client:
+        assert client.get("/health").json() == {"status": "alive"}
+        eventually(lambda: "There is no registry" in client.get("/ready").text)
+        for response in (client.get("/ready"), client.get("/model"), client.post("/predict", json={})):
+            assert response.status_code == 503
+            assert response.headers["content-type"] == "application/problem+json"
+            assert int(response.headers["retry-after"]) >= 1
+        assert client.get("/openapi.json").status_code == 200
+    assert not (changing.settings.home / "mlflow.db").exists()
+
+
+def test_promotion_rollback_and_refusal(helpers, changing, predictor) -> None:
+    first = changing.register(predictor)
+    with helpers.serving(changing.serving, until_ready=False) as client:
+        eventually(lambda: "no version in stage Production" in client.get("/ready").text)
+        changing.promote(first)
+        eventually(lambda: client.get("/ready").status_code == 200)
+
+        body = helpers.as_customers(helpers.random_customers(1))
+        answers: list[httpx.Response] = []
+        stop = threading.Event()
+
+        def keep_asking() -> None:
+            with httpx.Client(base_url=client.base_url) as other:
+                while not stop.is_set():
+                    answers.append(other.post("/predict", json=body))
+
+        asking = threading.Thread(target=keep_asking)
+        asking.start()
+        second = changing.register(helpers.fit(seed=1))
+        changing.promote(second)
+        eventually(lambda: version_of(client) == second)
+        changing.promote(first)
+        eventually(lambda: version_of(client) == first)
+        stop.set()
+        asking.join()
+        assert {answer.status_code for answer in answers} == {200}
+        by_version = {answer.json()["model"]["version"]: set() for answer in answers}
+        for answer in answers:
+            by_version[answer.json()["model"]["version"]].add(answer.json()["predictions"][0]["expected_value"])
+        assert set(by_version) == {first, second}
+        assert all(len(values) == 1 for values in by_version.values())
+        assert by_version[first] != by_version[second]
+
+        spoilt = changing.register(predictor, spoil={"features.sql": "select 1 as customer_id from purchases, cutoffs"})
+        changing.promote(spoilt)
+        eventually(lambda: client.get("/model").json()["refused"] is not None)
+        facts = client.get("/model").json()
+        assert facts["model"]["version"] == first
+        assert facts["refused"]["version"] == spoilt
+        assert "features.sql does not make recency_days" in facts["refused"]["reason"]
+        assert client.post("/predict", json=body).json()["model"]["version"] == first
+
+        changing.promote(second)
+        eventually(lambda: version_of(client) == second)
+        assert client.get("/model").json()["refused"] is None
+
+        store = changing.settings.home / "mlflow.db"
+        shutil.move(store, store.with_suffix(".away"))
+        eventually(lambda: client.get("/model").json()["registry"]["trouble"] is not None)
+        assert client.post("/predict", json=body).status_code == 200
+        shutil.move(store.with_suffix(".away"), store)
+        eventually(lambda: client.get("/model").json()["registry"]["trouble"] is None)
+
+
+def test_other_addresses_of_a_model(helpers, registry) -> None:
+    for uri in ("models:/clv@production", "models:/clv/1", "models:/clv/latest", "models:/clv/production"):
+        with helpers.serving(registry.serving.model_copy(update={"model_uri": uri})) as client:
+            model = client.get("/model").json()
+            assert model["model"]["version"] == "1"
+            assert model["aliases"] == ["production"]
+
+
+def test_model_says_all_there_is(api: httpx.Client, predictor) -> None:
+    facts = api.get("/model").json()
+    names = [feature["name"] for feature in facts["contract"]]
+    assert names == list(predictor.encoder.features)
+    assert facts["contract"][1]["maximum"] == 10_000
+    assert facts["contract"][5]["values"] == ["MG", "RJ", "SP"]
+    assert facts["about"]["evaluation"] == predictor.about["evaluation"]
+    assert facts["about"]["importance"] == predictor.about["importance"]
+    assert facts["registered_at"] <= facts["promoted_at"] <= facts["loaded_at"]
+    assert facts["figures"] == ["gain_curve.png"]
+    figure = api.get("/model/figures/gain_curve.png")
+    assert figure.headers["content-type"] == "image/png"
+    assert figure.content.startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("name", ["nothing.png", "..%2Fmodel.json", "%2Fetc%2Fpasswd"])
+def test_only_figures_are_handed_out(api: httpx.Client, name: str) -> None:
+    response = api.get(f"/model/figures/{name}")
+    assert response.status_code == 404
+    assert response.headers["content-type"] == "application/problem+json"
+
+
+def test_api_key(helpers, registry) -> None:
+    settings = ServingSettings(tracking_uri=registry.settings.tracking_uri, api_key="sésame")
+    with helpers.serving(settings) as client:
+        assert client.get("/health").status_code == 200
+        for headers in ({}, {"x-api-key": "wrong"}):
+            response = client.get("/model", headers=headers)
+            assert response.status_code == 401
+            assert "X-API-Key" in response.json()["detail"]
+        assert client.get("/model", headers={"x-api-key": "sésame".encode()}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (lambda about: {**about, "contract": about["contract"][:-1]}, "other features than its encoder"),
+        (lambda about: {**about, "contract": [{"name": "x"}]}, "incompletely"),
+        (lambda about: {name: about[name] for name in about if name != "currency"}, "says nothing of currency"),
+    ],
+)
+def test_a_contradictory_model_is_refused(predictor, spoil, reason: str) -> None:
+    from serving.check import ModelRefusedError, check
+    from serving.features import FeatureStore
+
+    features = FeatureStore(threads=1)
+    check(predictor, features)
+    with pytest.raises(ModelRefusedError, match=reason):
+        check(dataclasses.replace(predictor, about=spoil(predictor.about)), features)
+
+
+def test_a_model_that_answers_nonsense_is_refused(predictor) -> None:
+    from serving.check import ModelRefusedError, check
+    from serving.features import FeatureStore
+
+    with pytest.raises(ModelRefusedError, match="value_if_return that is negative or no number"):
+        check(dataclasses.replace(predictor, value_cap=float("nan")), FeatureStore(threads=1))

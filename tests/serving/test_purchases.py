@@ -1,0 +1,208 @@
+"""POST /predict/purchases: three formats, one answer, the SQL of the model."""
+
+import io
+import json
+
+import httpx
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+DAY = "2018-06-30"
+
+LOG = pd.DataFrame(
+    [
+        ("00002", "2018-05-20 10:00:00", "80.00", "b"),
+        ("00001", "2018-03-01", "100.00", "a"),
+        ("00001", "2018-03-01", "20.50", "a"),
+        ("00003", "2018-04-01", "30.00", None),
+        ("00003", "2018-04-01", "-30.00", None),
+        ("00001", "2018-06-30 23:59:59", "60.00", "c"),
+    ],
+    columns=["customer_id", "purchased_at", "amount", "order_id"],
+)
+
+JSON = {"content-type": "application/json"}
+CSV = {"content-type": "text/csv"}
+PARQUET = {"content-type": "application/vnd.apache.parquet"}
+
+
+def as_json(log: pd.DataFrame) -> dict:
+    rows = json.loads(log.to_json(orient="records"))
+    return {"as_of": DAY, "purchases": [{**row, "amount": float(row["amount"])} for row in rows]}
+
+
+def as_parquet(log: pd.DataFrame) -> bytes:
+    buffer = io.BytesIO()
+    log.to_parquet(buffer, index=False)
+    return buffer.getvalue()
+
+
+def errors_of(response: httpx.Response) -> list[tuple[int | None, str | None]]:
+    assert response.status_code == 422, response.text
+    assert response.headers["content-type"] == "application/problem+json"
+    return [(error["row"], error["field"]) for error in response.json()["errors"]]
+
+
+def ask(api: httpx.Client, *purchases: dict) -> httpx.Response:
+    return api.post("/predict/purchases", json={"as_of": DAY, "purchases": list(purchases)})
+
+
+def test_features_are_those_of_the_models_sql(api: httpx.Client) -> None:
+    answer = api.post("/predict/purchases", json=as_json(LOG)).json()
+    nothing = {"first_category": None, "state": None}
+    features = [
+        {"recency_days": 41, "purchase_count": 1, "amount_total": 80, "gap_mean_days": None, **nothing},
+        {"recency_days": 0, "purchase_count": 2, "amount_total": 180.5, "gap_mean_days": 121, **nothing},
+    ]
+    customers = [{"customer_id": name, "features": one} for name, one in zip(["00002", "00001"], features, strict=True)]
+    expected = api.post("/predict", json={"customers": customers}).json()
+    assert answer["predictions"] == expected["predictions"]
+    assert answer["model"] == expected["model"]
+
+
+def test_customers_without_a_purchase_are_left_out_and_named(api: httpx.Client) -> None:
+    (warning,) = api.post("/predict/purchases", json=as_json(LOG)).json()["warnings"]
+    assert warning.startswith("1 customer without a purchase")
+    assert warning.endswith("'00003'.")
+    only = api.post("/predict/purchases", json=as_json(LOG.iloc[3:5])).json()
+    assert only["predictions"] == []
+
+
+def test_csv_and_parquet_give_the_same_answer(api: httpx.Client) -> None:
+    expected = api.post("/predict/purchases", json=as_json(LOG)).json()
+    csv = LOG.to_csv(index=False)
+    typed = LOG.assign(
+        purchased_at=pd.to_datetime(LOG["purchased_at"], format="ISO8601"), amount=LOG["amount"].astype(float)
+    )
+    for content, headers in (
+        (csv.encode(), CSV),
+        (("\ufeff" + csv.replace("\n", "\r\n")).encode(), {"content-type": "text/csv; charset=utf-8"}),
+        (as_parquet(LOG), PARQUET),
+        (as_parquet(typed), PARQUET),
+    ):
+        answer = api.post("/predict/purchases", params={"as_of": DAY}, content=content, headers=headers)
+        assert answer.status_code == 200, answer.text
+        assert answer.json() == expected
+
+
+def test_columns_nobody_uses_are_named(api: httpx.Client) -> None:
+    for content, headers in (
+        (LOG.assign(row=1, note="x").to_csv(index=False).encode(), CSV),
+        (as_parquet(LOG.assign(row=1, note="x")), PARQUET),
+    ):
+        answer = api.post("/predict/purchases", params={"as_of": DAY}, content=content, headers=headers).json()
+        assert answer["warnings"][0] == "Columns that are not used: row, note."
+
+
+def test_later_purchases_are_refused_by_row(api: httpx.Client) -> None:
+    response = ask(
+        api,
+        {"customer_id": "1", "purchased_at": "2018-06-30 23:59:59", "amount": 1},
+        {"customer_id": "1", "purchased_at": "2018-07-01", "amount": 1},
+    )
+    assert errors_of(response) == [(2, "purchased_at")]
+    assert "after the as-of day 2018-06-30" in response.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("customer_id", None),
+        ("customer_id", ""),
+        ("customer_id", 7),
+        ("customer_id", "x" * 201),
+        ("purchased_at", "01/02/2018"),
+        ("purchased_at", "2018-02-30"),
+        ("purchased_at", "2018-02-03T10:00:00Z"),
+        ("purchased_at", "2018-02-03 10:00:00+02:00"),
+        ("purchased_at", "0044-03-15 (BC)"),
+        ("purchased_at", None),
+        ("amount", "1.234,56"),
+        ("amount", "many"),
+        ("amount", True),
+        ("amount", 1e12),
+        ("amount", None),
+        ("amount", [1]),
+        ("order_id", {"id": 1}),
+        ("item_count", 1.5),
+        ("item_count", -1),
+        ("freight_amount", -0.01),
+        ("delivered_date", "infinity"),
+        ("colour", "red"),
+    ],
+)
+def test_a_wrong_value_is_refused_by_row_and_field(api: httpx.Client, field: str, value) -> None:
+    good = {"customer_id": "1", "purchased_at": "2018-06-01", "amount": 10}
+    assert errors_of(ask(api, good, {**good, field: value})) == [(2, field)]
+
+
+def test_nan_is_no_amount(api: httpx.Client) -> None:
+    body = json.dumps({"as_of": DAY, "purchases": [{"customer_id": "1", "purchased_at": DAY, "amount": float("nan")}]})
+    assert errors_of(api.post("/predict/purchases", content=body, headers=JSON)) == [(1, "amount")]
+
+
+def test_an_order_of_two_customers_is_refused(api: httpx.Client) -> None:
+    rows = [{"customer_id": name, "purchased_at": DAY, "amount": 1, "order_id": "o"} for name in "ab"]
+    assert errors_of(ask(api, *rows)) == [(2, "order_id")]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"{", "not JSON"),
+        (b"\xff", "not UTF-8"),
+        (b"[]", "Expected an object"),
+        (b'{"as_of": "2018-06-30", "purchases": 1}', "Expected an object"),
+        (b'{"as_of": "2018-06-30", "purchases": []}', "Expected 1 to 200,000 purchases; found 0"),
+        (b'{"as_of": "2018-06-30", "purchases": [1]}', "Row 1: Expected an object"),
+        (b'{"as_of": "2018-06-30", "purchases": [null]}', "Row 1: Expected an object"),
+        (b'{"purchases": [{}]}', "Expected the as-of day"),
+        (b'{"as_of": 20180630, "purchases": [{}]}', "Expected the as-of day"),
+        (b'{"as_of": "30.06.2018", "purchases": [{}]}', "found '30.06.2018'"),
+        (b'{"as_of": "2018-06-30", "purchases": [{}], "x": 1}', "Field x: Field is unknown"),
+        (b'{"as_of": "2018-06-30", "purchases": ' + b"[" * 200_000, "not JSON"),
+    ],
+)
+def test_other_json_is_refused(api: httpx.Client, content: bytes, message: str) -> None:
+    response = api.post("/predict/purchases", content=content, headers=JSON)
+    assert response.status_code == 422, response.text
+    assert message in response.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("content", "headers", "message"),
+    [
+        (b"", CSV, "can't be read as CSV"),
+        (b"customer_id,purchased_at,amount\n", CSV, "found 0"),
+        (b"customer_id;purchased_at;amount\n1;2;3\n", CSV, "Field customer_id: Column is missing"),
+        (b"customer_id,purchased_at,amount,amount\n1,2018-01-01,3,4\n", CSV, "Field amount: Column is there twice"),
+        (b"customer_id,purchased_at,amount\n1,2018-01-01\n", CSV, "Expected 3 columns, got 2"),
+        (b"customer_id,purchased_at,amount\n\xe9,2018-01-01,1\n", CSV, "invalid UTF8"),
+        (b"no parquet", PARQUET, "can't be read as Parquet"),
+        (as_parquet(pd.DataFrame({"customer_id": [["a"]]})), PARQUET, "plain values"),
+    ],
+)
+def test_unreadable_tables_are_refused(api, content: bytes, headers: dict, message: str) -> None:
+    response = api.post("/predict/purchases", params={"as_of": DAY}, content=content, headers=headers)
+    assert response.status_code == 422, response.text
+    assert message in response.json()["detail"]
+
+
+def test_the_as_of_day_has_one_place(api: httpx.Client) -> None:
+    assert errors_of(api.post("/predict/purchases", content=LOG.to_csv().encode(), headers=CSV)) == [(None, "as_of")]
+    assert errors_of(api.post("/predict/purchases", params={"as_of": DAY}, json=as_json(LOG))) == [(None, "as_of")]
+
+
+def test_a_small_parquet_can_not_stand_for_gigabytes(api: httpx.Client) -> None:
+    rows = 100_000
+    customers = pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int32()), pa.array(["x" * 100_000]))
+    table = pa.table({"customer_id": customers, "purchased_at": [DAY] * rows, "amount": ["1"] * rows})
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, store_schema=False)
+    bomb = buffer.getvalue()
+    assert len(bomb) < 2_000_000
+    response = api.post("/predict/purchases", params={"as_of": DAY}, content=bomb, headers=PARQUET)
+    assert errors_of(response)[0] == (1, "customer_id")
+    assert "100,000 errors in all" in response.json()["detail"]
