@@ -8,11 +8,13 @@ from datetime import date
 from functools import cached_property
 
 import numpy as np
+import pandas as pd
 
-from clv.baselines import ladder
+from clv.baselines import Estimator, ladder
 from clv.bootstrap import Difference, Draws, Interval, Outcome, intervals, paired, resample
 from clv.contract import Contract
-from clv.models.hurdle import HurdleModel
+from clv.models.btyd import BTYDModel
+from clv.models.model import Model
 from clv.models.recipe import Recipe
 from clv.predictor import Parts
 from clv.snapshots import Snapshots
@@ -20,6 +22,9 @@ from clv.splits import Fold
 
 MODEL = "model"
 """Name of the recipe under test, among the baselines."""
+
+BTYD = "btyd"
+"""Name of the last rung: BG/NBD and Gamma-Gamma alone."""
 
 FEWEST_RETURNERS = 20
 """Fewer returners than this say too little about the spread of their spend."""
@@ -62,7 +67,7 @@ class Evaluation:
     @property
     def baselines(self) -> list[str]:
         """The rungs of the ladder, in order."""
-        return [name for name in ladder() if name in self.parts]
+        return [name for name in baseline_names() if name in self.parts]
 
     def best_baseline(self) -> str:
         """The rung with the highest normalized Gini."""
@@ -118,7 +123,7 @@ def evaluate(
     """
     cutoffs: list[date] = []
     outcomes: list[Outcome] = []
-    parts: dict[str, list[Parts]] = {name: [] for name in (*recipes, *ladder())}
+    parts: dict[str, list[Parts]] = {name: [] for name in (*recipes, *baseline_names())}
     for number, fold in enumerate(tests):
         if progress:
             progress(f"test cutoff {fold.test}", number, len(tests))
@@ -128,12 +133,17 @@ def evaluate(
         cutoffs.append(fold.test)
         outcomes.append(Outcome(test.customer_id, test.is_return, test.future_value))
         for name, recipe in recipes.items():
-            model = HurdleModel(contract, recipe, seed=seed, threads=threads)
-            model.fit(train.frame, train.future_value, is_return=train.is_return)
+            model = Model(contract, recipe, seed=seed, threads=threads)
+            model.fit(
+                train.frame,
+                train.future_value,
+                is_return=train.is_return,
+                today=test.frame,
+                horizon_days=horizon_days,
+            )
             parts[name].append(model.predict_parts(test.frame))
-        for name, baseline in ladder().items():
-            baseline.fit(train.frame, train.future_value, horizon_days=horizon_days)
-            parts[name].append(baseline.predict_parts(test.frame))
+        for name in baseline_names():
+            parts[name].append(fit_baseline(name, train, test.frame, horizon_days).predict_parts(test.frame))
     return Evaluation(
         tuple(cutoffs), tuple(outcomes), {name: tuple(by_cutoff) for name, by_cutoff in parts.items()}, seed
     )
@@ -142,3 +152,15 @@ def evaluate(
 def can_learn(train: Snapshots, test: Snapshots) -> bool:
     """Whether somebody returned in both, so that there is something to learn and to test."""
     return bool(train.is_return.any() and test.is_return.any())
+
+
+def baseline_names() -> list[str]:
+    """The ladder's rungs, from the plainest up; buy till you die is the last one."""
+    return [*ladder(), BTYD]
+
+
+def fit_baseline(name: str, train: Snapshots, today: pd.DataFrame, horizon_days: int) -> Estimator:
+    """Fit a rung on labelled snapshots; buy till you die needs no labels and takes the customers to predict."""
+    if name == BTYD:
+        return BTYDModel().fit(today, horizon_days=horizon_days)
+    return ladder()[name].fit(train.frame, train.future_value, horizon_days=horizon_days)

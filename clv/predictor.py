@@ -1,10 +1,10 @@
 """Prediction, self-contained: this very file travels inside every model artifact.
 
-It imports numpy, pandas and xgboost only, never ``clv``, reads no pickle, and is loaded by path under a name of its
-own, so that two versions of it live side by side in one process. A model folder holds
+It imports numpy, pandas, scipy and xgboost only, never ``clv``, reads no pickle, and is loaded by path under a name of
+its own, so that two versions of it live side by side in one process. A model folder holds
 
 ``model.json``
-    what the model is: features with their vocabulary, components, horizon, as-of day, shop, intervals;
+    what the model is: features with their vocabulary, buy-till-you-die parameters, horizon, as-of day, shop, intervals;
 ``*.ubj``
     XGBoost boosters in their native format;
 ``features.sql``
@@ -17,17 +17,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
+from math import factorial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
 import xgboost as xgb
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import betaln, expit
 
 Array = NDArray[np.float64]
+
+_NODES = np.arange(160) / 159
+_TAIL = 32.0  # the integrand is cut off where it has fallen by exp(-32)
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,13 @@ class Parts:
     def expected_value(self) -> Array:
         """Expected net spend in the window: the product of the two parts."""
         return self.p_return * self.value_if_return
+
+
+def mix(first: Parts, second: Parts, weight: float) -> Parts:
+    """Mix two answers, `weight` of the second: p_return and expected_value are mixed, value_if_return follows."""
+    p_return = (1.0 - weight) * first.p_return + weight * second.p_return
+    expected = (1.0 - weight) * first.expected_value + weight * second.expected_value
+    return Parts(p_return, np.divide(expected, p_return, out=np.zeros_like(expected), where=p_return > 0))
 
 
 @dataclass(frozen=True)
@@ -149,12 +161,211 @@ class Hurdle:
         A margin's contributions are scaled by the secant slope (f(b + sum) - f(b)) / sum of its link f, so that they
         add up to the prediction; the two parts are joined by the two-player product rule.
         """
-        p, p_base = _plain(self.p_return.predict(data, pred_contribs=True).astype(np.float64), _expit)
+        p, p_base = _plain(self.p_return.predict(data, pred_contribs=True).astype(np.float64), expit)
         value, value_base = _plain(self.value.predict(data, pred_contribs=True).astype(np.float64), np.exp)
         p_sum = p_base + p.sum(axis=1, keepdims=True)
         value_sum = value_base + value.sum(axis=1, keepdims=True)
         expected = p * (value_sum + value_base) / 2 + value * (p_sum + p_base) / 2
         return Contributions(p, value, expected, p_base, value_base, p_base * value_base)
+
+
+# Buy till you die: BG/NBD for who buys and how often, Gamma-Gamma for how much. Notation of the literature: x purchases
+# after the first, the last of them at age t_x, observed up to age T; time in any one unit. Given the history and being
+# alive at T, the purchase rate is Gamma(r + x, alpha + T) and the chance to leave after a purchase Beta(a, b + x),
+# independently. Everything follows from that. See Fader, Hardie and Lee, "Counting your customers the easy way" (2005),
+# and Fader and Hardie, "The Gamma-Gamma model of monetary value" (2013).
+
+
+@dataclass(frozen=True)
+class PurchaseProcess:
+    """A fitted BG/NBD model: a customer buys at a rate of their own and may leave for good after each purchase.
+
+    Attributes
+    ----------
+    r, alpha
+        Shape and rate of the Gamma distribution of purchase rates.
+    a, b
+        Parameters of the Beta distribution of the chance to leave after a purchase.
+    """
+
+    r: float
+    alpha: float
+    a: float
+    b: float
+
+    def p_alive(self, x: ArrayLike, t_x: ArrayLike, T: ArrayLike) -> Array:
+        """P(not yet gone at age `T`); 1 without a repeat purchase, as the model has it."""
+        x, t_x, T = _floats(x), _floats(t_x), _floats(T)
+        log_odds_gone = (
+            np.log(self.a)
+            - np.log(self.b + np.maximum(x, 1.0) - 1.0)
+            + (self.r + x) * (np.log(self.alpha + T) - np.log(self.alpha + t_x))
+        )
+        return np.where(x > 0, expit(-log_odds_gone), 1.0)
+
+    def p_purchase_if_alive(self, x: ArrayLike, T: ArrayLike, horizon: float) -> Array:
+        """P(at least one purchase in (T, T + horizon] | alive at `T`)."""
+        x, T = _floats(x), _floats(T)
+        return -np.expm1(-(self.r + x) * np.log1p(horizon / (self.alpha + T)))
+
+    def purchases_if_alive(self, x: ArrayLike, T: ArrayLike, horizon: float) -> Array:
+        """E(number of purchases in (T, T + horizon] | alive at `T`), finite for all parameters.
+
+        The textbook's closed form has poles at a = 1 and a + b + x = 1 and cancels badly around them. This is the same
+        quantity, the mean of ``g(p) = (1 - (1 + p z) ** -s) / p`` over the Beta(a, b + x) posterior of p, with
+        s = r + x and z = horizon / (alpha + T). A straight line through g(0) and g(1), whose mean is known, is taken
+        off; what remains vanishes at both ends and is integrated over logit(p) by the trapezoidal rule, which
+        converges exponentially there.
+        """
+        x, T = np.broadcast_arrays(_floats(x), _floats(T))
+        # customers share few (x, T): each pair is integrated once
+        pairs, position = np.unique(x.ravel() + 1j * T.ravel(), return_inverse=True)
+        means = [self._mean_purchases(part.real, part.imag, horizon) for part in _chunks(pairs)]
+        return np.concatenate([*means, np.empty(0)])[position].reshape(x.shape)
+
+    def _mean_purchases(self, x: Array, T: Array, horizon: float) -> Array:
+        a, b = self.a, self.b + x
+        s, z = self.r + x, horizon / (self.alpha + T)
+        at_0, at_1 = s * z, -np.expm1(-s * np.log1p(z))
+        # From the mode of the weight outwards: a normal core, then exponential tails. On the left the faster decay
+        # sets in only where g bends, around p = 1 / (s z).
+        centre = np.log((a + 1) / (b + 1))
+        core = 8.0 * np.sqrt(1 / (a + 1) + 1 / (b + 1))
+        bend = np.maximum(centre + np.log1p(at_0), 0.0)
+        left = core + np.minimum(_TAIL / a, (_TAIL + bend) / (a + 1))
+        right = core + _TAIL / (b + 1)
+        step = (left + right) / (len(_NODES) - 1)
+        y = (centre - left)[:, None] + (left + right)[:, None] * _NODES
+        log_p, log_not_p = -np.logaddexp(0.0, -y), -np.logaddexp(0.0, y)
+        weight = np.exp(a * log_p + b[:, None] * log_not_p - betaln(a, b)[:, None])
+        p, not_p = np.exp(log_p), np.exp(log_not_p)
+        g = -np.expm1(-s[:, None] * np.log1p(p * z[:, None])) / p
+        rest = g - not_p * at_0[:, None] - p * at_1[:, None]
+        mean = (b * at_0 + a * at_1) / (a + b) + step * np.einsum("ij,ij->i", weight, rest)
+        return _floats(np.clip(mean, at_1, at_0))
+
+    def expected_purchases(self, x: ArrayLike, t_x: ArrayLike, T: ArrayLike, horizon: float) -> Array:
+        """E(number of purchases in (T, T + horizon])."""
+        return self.p_alive(x, t_x, T) * self.purchases_if_alive(x, T, horizon)
+
+    def p_return(self, x: ArrayLike, t_x: ArrayLike, T: ArrayLike, horizon: float) -> Array:
+        """P(at least one purchase in (T, T + horizon])."""
+        return self.p_alive(x, t_x, T) * self.p_purchase_if_alive(x, T, horizon)
+
+
+@dataclass(frozen=True)
+class Spend:
+    """A fitted Gamma-Gamma model: amounts are Gamma(p, nu), and nu is Gamma(q, v) over the customers; q > 1.
+
+    Attributes
+    ----------
+    p
+        Shape of a customer's own amounts.
+    q, v
+        Shape and rate of the distribution of nu over the customers.
+    """
+
+    p: float
+    q: float
+    v: float
+
+    @property
+    def mean(self) -> float:
+        """Mean amount of a customer nothing is known of."""
+        return self.p * self.v / (self.q - 1.0)
+
+    def expected_amount(self, n: ArrayLike, mean_amount: ArrayLike) -> Array:
+        """E(amount of a purchase | mean of `n` amounts so far): between that mean and the shop's."""
+        own = self.p * _floats(n)
+        share = own / (own + self.q - 1.0)
+        return share * _floats(mean_amount) + (1.0 - share) * self.mean
+
+
+@dataclass(frozen=True)
+class BuyTillYouDie:
+    """Both models, for one horizon; time in days, at most one purchase a day.
+
+    Attributes
+    ----------
+    purchases, spend
+        The fitted models.
+    horizon_days
+        Length of the window.
+    value_cap
+        Largest value_if_return that is answered, a guard against runaway predictions.
+    """
+
+    purchases: PurchaseProcess
+    spend: Spend
+    horizon_days: int
+    value_cap: float
+
+    def parts(self, x: ArrayLike, t_x: ArrayLike, T: ArrayLike, mean_amount: ArrayLike) -> tuple[Array, Array]:
+        """p_return and value_if_return of n customers, each of shape (n,).
+
+        Parameters
+        ----------
+        x, t_x, T
+            Repeat purchases, ages in days at the last purchase and at the cutoff.
+        mean_amount
+            Mean amount of all ``x + 1`` purchases.
+        """
+        x, T = np.maximum(_floats(x), 0.0), np.maximum(_floats(T), 0.0)
+        t_x = np.clip(_floats(t_x), 0.0, T)
+        if_alive = self.purchases.p_purchase_if_alive(x, T, self.horizon_days)
+        # being alive cancels: who returns is alive
+        count = self.purchases.purchases_if_alive(x, T, self.horizon_days) / if_alive
+        value = np.clip(count, 1.0, self.horizon_days) * self.spend.expected_amount(x + 1.0, mean_amount)
+        return self.purchases.p_alive(x, t_x, T) * if_alive, np.clip(value, 0.0, self.value_cap)
+
+
+@dataclass(frozen=True)
+class History:
+    """BG/NBD and Gamma-Gamma on the columns of the encoded matrix.
+
+    Attributes
+    ----------
+    model
+        The fitted pair.
+    columns
+        Positions of purchase_count, recency_days, tenure_days and amount_mean.
+    reference
+        Their means over the shop: the customer that contributions are counted from.
+    """
+
+    model: BuyTillYouDie
+    columns: tuple[int, int, int, int]
+    reference: tuple[float, float, float, float]
+
+    FEATURES: ClassVar = ("purchase_count", "recency_days", "tenure_days", "amount_mean")
+
+    def predict_parts(self, matrix: NDArray[np.float32]) -> Parts:
+        """Two-part answer for an encoded matrix."""
+        return self._parts(matrix[:, self.columns].astype(np.float64))
+
+    def _parts(self, inputs: Array) -> Parts:
+        count, recency, tenure, amount = inputs.T
+        return Parts(*self.model.parts(count - 1.0, tenure - recency, tenure, amount))
+
+    def contributions(self, matrix: NDArray[np.float32]) -> Contributions:
+        """Exact Shapley values over the four inputs, from the reference customer."""
+        inputs = matrix[:, self.columns].astype(np.float64)
+        players = len(self.columns)
+        shape = (3, len(inputs), matrix.shape[1])
+        values = {}
+        for mask in range(2**players):
+            known = np.array([mask >> player & 1 for player in range(players)], dtype=bool)
+            parts = self._parts(np.where(known, inputs, self.reference))
+            values[mask] = np.stack([parts.p_return, parts.value_if_return, parts.expected_value])
+        gained = np.zeros(shape)
+        for player, column in enumerate(self.columns):
+            for mask in range(2**players):
+                if not mask >> player & 1:
+                    size = mask.bit_count()
+                    weight = factorial(size) * factorial(players - size - 1) / factorial(players)
+                    gained[:, :, column] += weight * (values[mask | 1 << player] - values[mask])
+        base = values[0][:, 0] if len(inputs) else np.zeros(3)
+        return Contributions(*gained, *base.tolist())
 
 
 @dataclass(frozen=True)
@@ -166,7 +377,11 @@ class Predictor:
     encoder
         Columns and vocabularies.
     hurdles
-        One or more hurdles; p_return and expected_value are averaged over them, value_if_return follows.
+        XGBoost hurdles, averaged; empty for buy till you die alone.
+    history
+        Buy till you die; None for XGBoost alone.
+    history_weight
+        Share of `history` in the mix: p_return and expected_value are mixed, value_if_return follows.
     about
         Facts of the model, as in ``model.json``: horizon_days, as_of_date, currency, shop_id, contract, ...
     value_interval
@@ -184,14 +399,23 @@ class Predictor:
     value_cap: float
     percentiles: tuple[float, ...] = ()
     features_sql: str = field(default="", repr=False)
+    history: History | None = None
+    history_weight: float = 0.0
 
     def predict_matrix(self, matrix: NDArray[np.float32]) -> Parts:
         """Two-part answer for an encoded matrix, shape (n, features)."""
-        each = [hurdle.predict_parts(matrix) for hurdle in self.hurdles]
-        p_return = np.mean([parts.p_return for parts in each], axis=0)
-        expected = np.mean([parts.expected_value for parts in each], axis=0)
+        each = [(weight, member.predict_parts(matrix)) for weight, member in self._members]
+        p_return = np.sum([weight * parts.p_return for weight, parts in each], axis=0)
+        expected = np.sum([weight * parts.expected_value for weight, parts in each], axis=0)
         value = np.divide(expected, p_return, out=np.zeros_like(expected), where=p_return > 0)
         return Parts(p_return, np.minimum(value, self.value_cap))
+
+    @cached_property
+    def _members(self) -> tuple[tuple[float, Hurdle | History], ...]:
+        """Everything that is mixed, with its weight; the weights add up to 1."""
+        own = self.history_weight if self.history is not None else 0.0
+        hurdles = [((1.0 - own) / len(self.hurdles), hurdle) for hurdle in self.hurdles]
+        return (*hurdles, *([(own, self.history)] if self.history is not None else []))
 
     def predict_parts(self, frame: pd.DataFrame) -> Parts:
         """Two-part answer for a frame with the features as columns."""
@@ -205,10 +429,19 @@ class Predictor:
             feature_types=self.encoder.feature_types,
             enable_categorical=True,
         )
-        each = [hurdle.contributions(data) for hurdle in self.hurdles]
-        return Contributions(
-            *(np.mean([getattr(one, part.name) for one in each], axis=0) for part in fields(Contributions))
-        )
+        each = [
+            (weight, member.contributions(data) if isinstance(member, Hurdle) else member.contributions(matrix))
+            for weight, member in self._members
+        ]
+        mixed = {
+            part.name: sum(weight * getattr(one, part.name) for weight, one in each) for part in fields(Contributions)
+        }
+        # Values are not mixed (value_if_return follows from the mix of the other two) and runaway ones are capped: what
+        # is missing is shared out.
+        parts = self.predict_matrix(matrix)
+        mixed["value_if_return"] = _completed(mixed["value_if_return"], parts.value_if_return - mixed["value_base"])
+        mixed["expected_value"] = _completed(mixed["expected_value"], parts.expected_value - mixed["expected_base"])
+        return Contributions(**mixed)
 
     def columns(self, parts: Parts) -> dict[str, Array]:
         """All the answer's columns: the parts, the interval of value_if_return, the percentile."""
@@ -244,6 +477,8 @@ class Predictor:
             "features": list(self.encoder.features),
             "vocabulary": {name: list(values) for name, values in self.encoder.vocabulary.items()},
             "hurdles": len(self.hurdles),
+            "history": asdict(self.history) if self.history is not None else None,
+            "history_weight": self.history_weight,
             "about": dict(self.about),
             "value_interval": list(self.value_interval),
             "value_cap": self.value_cap,
@@ -271,20 +506,9 @@ class Predictor:
             value_cap=description["value_cap"],
             percentiles=tuple(description["percentiles"]),
             features_sql=(folder / "features.sql").read_text(encoding="utf-8"),
+            history=_history(description["history"]),
+            history_weight=description["history_weight"],
         )
-
-
-def frame_of(customers: Sequence[Mapping[str, Any]], contract: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """Frame of a list of feature dictionaries, typed as the contract says; the fast way in for a service."""
-    return pd.DataFrame(
-        {
-            feature["name"]: pd.Series(
-                [customer[feature["name"]] for customer in customers],
-                dtype="float64" if feature["kind"] == "number" else "object",
-            )
-            for feature in contract
-        }
-    )
 
 
 def _plain(contributions: Array, link: Callable[[Array], Array]) -> tuple[Array, float]:
@@ -296,8 +520,34 @@ def _plain(contributions: Array, link: Callable[[Array], Array]) -> tuple[Array,
     return contributions[:, :-1] * slope, float(link(base[:1])[0, 0]) if len(base) else 0.0
 
 
-def _expit(margin: Array) -> Array:
-    return 1.0 / (1.0 + np.exp(-margin))
+def _completed(contributions: Array, total: Array) -> Array:
+    """Contributions that add up to `total`, shape (n,): what is missing goes to each by its size."""
+    size = np.abs(contributions) + 1e-12
+    share = size / size.sum(axis=1, keepdims=True)
+    completed: Array = contributions + (total - contributions.sum(axis=1))[:, None] * share
+    return completed
+
+
+def _history(description: Mapping[str, Any] | None) -> History | None:
+    if description is None:
+        return None
+    model = description["model"]
+    return History(
+        BuyTillYouDie(
+            PurchaseProcess(**model["purchases"]), Spend(**model["spend"]), model["horizon_days"], model["value_cap"]
+        ),
+        tuple(description["columns"]),
+        tuple(description["reference"]),
+    )
+
+
+def _floats(values: ArrayLike) -> Array:
+    return np.asarray(values, dtype=np.float64)
+
+
+def _chunks(values: NDArray[np.complex128], size: int = 4096) -> list[NDArray[np.complex128]]:
+    """Pieces small enough for their integrands to stay in the cache."""
+    return [values[start : start + size] for start in range(0, len(values), size)]
 
 
 def _booster(path: Path) -> xgb.Booster:

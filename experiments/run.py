@@ -8,8 +8,8 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from clv.baselines import ladder
 from clv.errors import RefusedError
+from clv.evaluation import fit_baseline
 from clv.snapshots import Shop, read_snapshots
 from experiments.prepare import load, transform
 from experiments.promote import promote
@@ -110,7 +110,7 @@ def _score(workspace: Workspace, shop: Shop, trained: TrainResult, refused: str,
             check_same(predictor, workspace, shop, f"Version {version.number} in Production")
             return write(workspace, shop, scorer(predictor), f"version {version.number}", target)
     name = trained.evaluation.best_baseline()
-    baseline = ladder()[name]
     snapshots = read_snapshots(workspace.warehouse, workspace.contract, shop.cutoffs)
-    baseline.fit(snapshots.frame, snapshots.future_value, horizon_days=shop.horizon_days)
+    today = read_snapshots(workspace.warehouse, workspace.contract, [shop.as_of_date]).frame
+    baseline = fit_baseline(name, snapshots, today, shop.horizon_days)
     return write(workspace, shop, plain_scorer(baseline.predict_parts), f"baseline {name}", target)

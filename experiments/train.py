@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,10 +15,10 @@ from pydantic import ValidationError
 
 from clv.errors import InputError
 from clv.evaluation import MODEL, Evaluation, evaluate
-from clv.models.hurdle import HurdleModel
+from clv.models.model import Model
 from clv.models.recipe import Recipe
 from clv.predictor import Contributions, Predictor
-from clv.snapshots import Shop, Snapshots, read_snapshots, stream_snapshots
+from clv.snapshots import Shop, Snapshots, read_snapshots
 from clv.splits import Plan
 from clv.transform import serving_sql
 from experiments import report
@@ -82,11 +82,18 @@ def train(workspace: Workspace, *, recipe: Recipe, parent: Run | None = None) ->
             evaluation = evaluate_recipes(workspace, shop, snapshots, protocol, {MODEL: recipe}, step.update)
             step.update("fitting on every closed label")
             closed = snapshots.at(*protocol.train)
-            model = HurdleModel(
-                workspace.contract, recipe, seed=workspace.settings.seed, threads=threads_of(workspace)
-            ).fit(closed.frame, closed.future_value, is_return=closed.is_return)
+            today = read_snapshots(workspace.warehouse, workspace.contract, [shop.as_of_date]).frame
+            model = Model(workspace.contract, recipe, seed=workspace.settings.seed, threads=threads_of(workspace)).fit(
+                closed.frame,
+                closed.future_value,
+                is_return=closed.is_return,
+                today=today,
+                horizon_days=shop.horizon_days,
+            )
             facts = report.facts(evaluation, protocol.note)
-            predictor, sample, contributions = _assemble(workspace, shop, protocol, model, closed, evaluation, facts)
+            predictor, sample, contributions = _assemble(
+                workspace, shop, protocol, model, closed, today, evaluation, facts
+            )
             step.update("logging")
             if evaluation.cutoffs:
                 report.log_evaluation(run, evaluation)
@@ -145,20 +152,19 @@ def _assemble(
     workspace: Workspace,
     shop: Shop,
     protocol: Plan,
-    model: HurdleModel,
+    model: Model,
     snapshots: Snapshots,
+    today: pd.DataFrame,
     evaluation: Evaluation,
     facts: dict[str, Any],
 ) -> tuple[Predictor, pd.DataFrame, Contributions]:
     """The predictor with all its facts, a seeded sample of today's customers, and what moves their predictions."""
-    today = pd.concat(stream_snapshots(workspace.warehouse, workspace.contract, shop.as_of_date), ignore_index=True)
-    today = today.sort_values("customer_id", ignore_index=True)  # streaming keeps no order
     parts = model.predict_parts(today)
     rng = np.random.default_rng(workspace.settings.seed)
     chosen = rng.choice(len(today), size=min(EXPLAINED_CUSTOMERS, len(today)), replace=False)
     sample = today.iloc[np.sort(chosen)].reset_index(drop=True)
 
-    bare = Predictor(model.encoder_, (model.hurdle_,), {}, (0.0, 0.0), model.value_cap_)
+    bare = model.predictor_
     contributions = bare.contributions(bare.encoder.encode(sample))
     weight = np.abs(contributions.expected_value).mean(axis=0)
     order = np.argsort(-weight, kind="stable")
@@ -182,12 +188,10 @@ def _assemble(
         ],
         "evaluation": facts,
     }
-    predictor = Predictor(
-        encoder=model.encoder_,
-        hurdles=(model.hurdle_,),
+    predictor = replace(
+        bare,
         about=about,
         value_interval=evaluation.value_interval(INTERVAL_LEVEL) or _spread(snapshots),
-        value_cap=model.value_cap_,
         percentiles=tuple(np.percentile(parts.expected_value, np.arange(101)).tolist()),
         features_sql=serving_sql(workspace.settings),
     )

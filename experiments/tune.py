@@ -10,16 +10,20 @@ import hashlib
 import json
 import os
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from clv.bootstrap import Difference, Outcome, paired, resample
 from clv.evaluation import can_learn
 from clv.metrics import normalized_gini
 from clv.models.hurdle import Binned, bin_rows, fit_boosters, make_encoder
-from clv.models.recipe import Recipe
+from clv.models.model import fit_history
+from clv.models.recipe import Family, Recipe
+from clv.predictor import Parts, mix
 from clv.snapshots import Shop, Snapshots, read_snapshots
 from clv.splits import Plan, plan
 from experiments.workspace import Workspace
@@ -35,11 +39,18 @@ SPACE_VERSION = 1
 
 @dataclass(frozen=True)
 class FoldData:
-    """One fold, encoded and binned."""
+    """One fold, encoded and binned.
+
+    Attributes
+    ----------
+    history
+        What buy till you die predicts; it has nothing to tune.
+    """
 
     train: Binned
     test: NDArray[np.float32]
-    future_value: NDArray[np.float64]
+    outcome: Outcome
+    history: Parts
 
 
 @dataclass(frozen=True)
@@ -165,7 +176,7 @@ def tune(
                 for number, fold in enumerate(folds):
                     hurdle = fit_boosters(fold.train, recipe, seed=workspace.settings.seed, threads=threads)
                     parts = hurdle.predict_parts(fold.test)
-                    ginis.append(normalized_gini(fold.future_value, parts.expected_value))
+                    ginis.append(normalized_gini(fold.outcome.future_value, parts.expected_value))
                     trial.set_user_attr(f"gini_fold_{number + 1}", ginis[-1])
                     trial.report(float(np.mean(ginis)), number)
                     if number + 1 < len(folds) and trial.should_prune():
@@ -192,7 +203,15 @@ def tune(
                 study.optimize(
                     objective, n_trials=trials - done, timeout=budget_seconds, n_jobs=jobs, callbacks=[record]
                 )
+            step.update("choosing the family")
             best = Recipe(**study.best_params)
+            parts = [
+                fit_boosters(fold.train, best, seed=workspace.settings.seed, threads=threads).predict_parts(fold.test)
+                for fold in folds
+            ]
+            difference = hurdle_against_blend(folds, parts, best.history_weight, workspace.settings.seed)
+            family: Family = "hurdle" if difference.verdict == "better" else "blend"
+            best = best.model_copy(update={"family": family})
             default = next(
                 (t.value for t in study.trials if t.state.name == "COMPLETE" and t.params == _default_parameters()),
                 None,
@@ -200,13 +219,30 @@ def tune(
             count = len(_finished(study))
             run.log(
                 params={f"best_{name}": value for name, value in best.model_dump().items()},
-                metrics={"cv_gini": study.best_value, **({"default_cv_gini": default} if default is not None else {})},
+                metrics={
+                    "cv_gini": study.best_value,
+                    "hurdle_over_blend_gini": difference.estimate,
+                    **({"default_cv_gini": default} if default is not None else {}),
+                },
+                tags={"clv.family": family, "clv.hurdle_against_blend": difference.verdict},
             )
             run.json(best.model_dump(), "recipe.json")
         step.note = f"{count} trials on {len(folds)} folds, best cv gini {study.best_value:.3f}"
         if default is not None:
             step.note += f" (defaults {default:.3f})"
+        step.note += f"; {family}, as XGBoost alone is {_against(difference.verdict)} its blend with BG/NBD"
     return TuneResult(best, study.best_value, default, run.id, count)
+
+
+def hurdle_against_blend(
+    folds: Sequence[FoldData], hurdle: Sequence[Parts], history_weight: float, seed: int
+) -> Difference:
+    """Paired difference in normalized Gini of XGBoost alone over the blend, which is the default until it loses."""
+    blend = [mix(parts, fold.history, history_weight) for parts, fold in zip(hurdle, folds, strict=True)]
+    draws = resample(
+        {"hurdle": hurdle, "blend": blend}, [fold.outcome for fold in folds], rng=np.random.default_rng(seed)
+    )
+    return paired(draws, "hurdle", "blend")["normalized_gini"]
 
 
 def protocol_of(shop: Shop) -> Plan:
@@ -224,13 +260,16 @@ def bin_folds(workspace: Workspace, protocol: Plan) -> list[FoldData]:
     needed = sorted({cutoff for fold in protocol.folds for cutoff in (*fold.train, fold.test)})
     snapshots = read_snapshots(workspace.warehouse, workspace.contract, needed)
     pairs = [(snapshots.at(*fold.train), snapshots.at(fold.test)) for fold in protocol.folds]
-    return [_bin_fold(workspace, train, test) for train, test in pairs if can_learn(train, test)]
+    horizon_days = workspace.shop().horizon_days
+    return [_bin_fold(workspace, train, test, horizon_days) for train, test in pairs if can_learn(train, test)]
 
 
-def _bin_fold(workspace: Workspace, train: Snapshots, test: Snapshots) -> FoldData:
+def _bin_fold(workspace: Workspace, train: Snapshots, test: Snapshots, horizon_days: int) -> FoldData:
     encoder = make_encoder(workspace.contract, train.frame)
     binned = bin_rows(encoder, encoder.encode(train.frame), train.is_return, train.future_value)
-    return FoldData(binned, encoder.encode(test.frame), test.future_value)
+    matrix = encoder.encode(test.frame)
+    history = fit_history(encoder, test.frame, horizon_days).predict_parts(matrix)
+    return FoldData(binned, matrix, Outcome(test.customer_id, test.is_return, test.future_value), history)
 
 
 def study_key(workspace: Workspace, shop: Shop) -> str:
@@ -257,8 +296,12 @@ def shop_tags(shop: Shop) -> dict[str, object]:
     }
 
 
+def _against(verdict: str) -> str:
+    return f"{verdict} from" if verdict == "not distinguishable" else f"{verdict} than"
+
+
 def _default_parameters() -> dict[str, object]:
-    return Recipe().model_dump(exclude={"family"})
+    return Recipe().model_dump(exclude={"family", "history_weight", "bags"})
 
 
 def _finished(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:

@@ -17,8 +17,7 @@ from scipy.special import digamma, expit, gammaln
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from clv.errors import InputError
-from clv.models.btyd_predict import Array, BuyTillYouDie, PurchaseProcess, Spend
-from clv.predictor import Parts
+from clv.predictor import Array, BuyTillYouDie, Parts, PurchaseProcess, Spend
 
 PRIOR_SD = 3.0
 """Standard deviation of the log-parameters: a factor of 20 either way is nothing unusual."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from clv.contract import Contract
 from clv.errors import InputError
 from clv.models.recipe import Recipe
-from clv.predictor import Encoder, Hurdle, Parts
+from clv.predictor import Encoder, Hurdle
 
 MAX_BIN = 128
 """Histogram bins of a column; half of XGBoost's default, no loss seen and less memory."""
@@ -113,56 +113,3 @@ def fit_boosters(binned: Binned, recipe: Recipe, *, seed: int, threads: int) -> 
         num_boost_round=recipe.value_trees,
     )
     return Hurdle(p_return, value)
-
-
-class HurdleModel:
-    """Estimator of the two-part answer.
-
-    Parameters
-    ----------
-    contract
-        The features.
-    recipe
-        Hyper-parameters.
-    seed
-        Seed of XGBoost's row and column sampling.
-    threads
-        XGBoost's threads.
-
-    Attributes
-    ----------
-    encoder_, hurdle_, value_cap_
-        Set by :meth:`fit`.
-    """
-
-    def __init__(self, contract: Contract, recipe: Recipe, *, seed: int, threads: int) -> None:
-        self.contract = contract
-        self.recipe = recipe
-        self.seed = seed
-        self.threads = threads
-
-    def fit(
-        self,
-        X: pd.DataFrame,
-        future_value: NDArray[np.float64],
-        *,
-        is_return: NDArray[np.bool_],
-    ) -> HurdleModel:
-        """Fit on labelled snapshots.
-
-        Parameters
-        ----------
-        X
-            Features, n rows.
-        future_value, is_return
-            Labels, shape (n,).
-        """
-        self.encoder_ = make_encoder(self.contract, X)
-        binned = bin_rows(self.encoder_, self.encoder_.encode(X), is_return, future_value)
-        self.hurdle_ = fit_boosters(binned, self.recipe, seed=self.seed, threads=self.threads)
-        self.value_cap_ = binned.max_value
-        return self
-
-    def predict_parts(self, X: pd.DataFrame) -> Parts:
-        """Two-part answer for n customers."""
-        return self.hurdle_.predict_parts(self.encoder_.encode(X))

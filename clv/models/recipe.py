@@ -6,16 +6,22 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+Family = Literal["blend", "hurdle", "btyd"]
+"""``hurdle``: XGBoost; ``btyd``: BG/NBD and Gamma-Gamma; ``blend``: both, mixed."""
+
 
 class Recipe(BaseModel):
-    """Hyper-parameters of the XGBoost hurdle; the defaults are used where nothing was tuned.
+    """Family and hyper-parameters; the defaults are used where nothing was tuned.
 
-    The spend of the few who return is learnt from far fewer rows than who returns, hence the smaller second model.
+    No learner alone is good everywhere, their mix is; hence the default. The spend of
+    the few who return is learnt from far fewer rows than who returns, hence the smaller second model.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    family: Literal["hurdle"] = "hurdle"
+    family: Family = "blend"
+    history_weight: float = Field(default=0.5, gt=0, lt=1, description="share of BG/NBD and Gamma-Gamma in the blend")
+    bags: int = Field(default=3, ge=1, le=20, description="boosters with seeds of their own, averaged")
     trees: int = Field(default=120, ge=1, le=5000, description="boosting rounds of P(return)")
     max_depth: int = Field(default=4, ge=1, le=12)
     learning_rate: float = Field(default=0.06, gt=0, le=1)

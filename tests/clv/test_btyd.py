@@ -11,7 +11,7 @@ from scipy.special import betaln, gammaln, hyp2f1
 
 from clv.errors import InputError
 from clv.models.btyd import BTYDModel, fit_purchases, fit_spend
-from clv.models.btyd_predict import BuyTillYouDie, PurchaseProcess, Spend
+from clv.predictor import BuyTillYouDie, PurchaseProcess, Spend
 
 CDNOW = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "cdnow" / "CDNOW_master.txt"
 PUBLISHED = PurchaseProcess(r=0.243, alpha=4.414, a=0.793, b=2.426)

@@ -1,7 +1,9 @@
 import ast
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,13 +13,17 @@ from numpy.typing import NDArray
 import clv.predictor
 from clv.contract import Contract, Feature
 from clv.errors import InputError
-from clv.models.hurdle import HurdleModel
+from clv.models.model import Model
 from clv.models.recipe import Recipe
-from clv.predictor import Predictor
+from clv.predictor import History, Predictor, mix
 
 CONTRACT = Contract(
     (
+        Feature("purchase_count", "number", "purchases", nullable=False, minimum=1),
         Feature("recency_days", "number", "days", nullable=False, minimum=0),
+        Feature("tenure_days", "number", "days", nullable=False, minimum=0),
+        Feature("amount_mean", "number", "currency", nullable=False),
+        Feature("amount_total", "number", "currency", nullable=False),
         Feature("last_review_score", "number", "points", nullable=True, minimum=1, maximum=5),
         Feature("state", "category", "", nullable=True),
     )
@@ -26,9 +32,16 @@ CONTRACT = Contract(
 
 def customers(n: int, seed: int) -> tuple[pd.DataFrame, NDArray[np.bool_], NDArray[np.float64]]:
     rng = np.random.default_rng(seed)
+    count = rng.geometric(0.6, n).astype(float)
+    tenure = rng.integers(30, 500, n).astype(float)
+    amount = rng.gamma(3.0, 25.0, n)
     frame = pd.DataFrame(
         {
-            "recency_days": rng.integers(0, 400, n).astype(float),
+            "purchase_count": count,
+            "recency_days": np.where(count > 1, np.floor(tenure * rng.random(n)), tenure),
+            "tenure_days": tenure,
+            "amount_mean": amount,
+            "amount_total": amount * count,
             "last_review_score": np.where(rng.random(n) < 0.3, np.nan, rng.integers(1, 6, n)),
             "state": rng.choice(np.array(["SP", "RJ", "MG", None], dtype=object), n),
         }
@@ -38,23 +51,28 @@ def customers(n: int, seed: int) -> tuple[pd.DataFrame, NDArray[np.bool_], NDArr
     return frame, returned.to_numpy(), np.where(returned, rng.gamma(2.0, 30.0 + 40 * (frame["state"] == "RJ"), n), 0.0)
 
 
-@pytest.fixture(scope="module")
-def model() -> HurdleModel:
-    X, returned, value = customers(4000, seed=1)
-    return HurdleModel(CONTRACT, Recipe(), seed=3, threads=2).fit(X, value, is_return=returned)
+def fit(seed: int, n: int = 4000, **recipe: Any) -> Model:
+    X, returned, value = customers(n, seed)
+    return Model(CONTRACT, Recipe(**recipe), seed=3, threads=2).fit(
+        X, value, is_return=returned, today=X, horizon_days=90
+    )
 
 
-@pytest.fixture(scope="module")
-def predictor(model: HurdleModel) -> Predictor:
-    return Predictor(
-        encoder=model.encoder_,
-        hurdles=(model.hurdle_,),
+@pytest.fixture(scope="module", params=["blend", "hurdle", "btyd"])
+def predictor(request: pytest.FixtureRequest) -> Predictor:
+    """Every family, with all its facts."""
+    return replace(
+        fit(seed=1, family=request.param).predictor_,
         about={"horizon_days": 90},
         value_interval=(0.4, 1.9),
-        value_cap=model.value_cap_,
         percentiles=tuple(np.linspace(0, 100, 101)),
         features_sql="select 1",
     )
+
+
+@pytest.fixture(scope="module")
+def hurdle() -> Predictor:
+    return fit(seed=1, family="hurdle").predictor_
 
 
 def test_what_is_saved_is_what_is_loaded(predictor: Predictor, tmp_path: Path) -> None:
@@ -98,14 +116,13 @@ def test_the_parts_multiply(predictor: Predictor) -> None:
     assert table["percentile"].between(0, 100).all()
 
 
-def test_a_mean_of_hurdles_mixes_probability_and_expected_value(model: HurdleModel) -> None:
-    X, returned, value = customers(3000, seed=6)
-    other = HurdleModel(CONTRACT, Recipe(max_depth=2), seed=4, threads=2).fit(X, value * 2, is_return=returned)
-    other.encoder_ = model.encoder_
-    both = Predictor(model.encoder_, (model.hurdle_, other.hurdle_), {}, (1, 1), value_cap=1e9)
-    a, b, mixed = model.predict_parts(X), other.predict_parts(X), both.predict_parts(X)
-    np.testing.assert_allclose(mixed.p_return, (a.p_return + b.p_return) / 2)
-    np.testing.assert_allclose(mixed.expected_value, (a.expected_value + b.expected_value) / 2)
+def test_the_blend_mixes_probability_and_expected_value() -> None:
+    X, _, _ = customers(3000, seed=6)
+    blend, hurdle, history = (fit(seed=1, family=family).predict_parts(X) for family in ("blend", "hurdle", "btyd"))
+    np.testing.assert_allclose(blend.p_return, (hurdle.p_return + history.p_return) / 2)
+    np.testing.assert_allclose(blend.expected_value, (hurdle.expected_value + history.expected_value) / 2)
+    half = mix(hurdle, history, 0.5)
+    np.testing.assert_allclose(blend.value_if_return, half.value_if_return)
 
 
 def test_contributions_add_up_to_the_prediction(predictor: Predictor) -> None:
@@ -117,6 +134,18 @@ def test_contributions_add_up_to_the_prediction(predictor: Predictor) -> None:
     np.testing.assert_allclose(why.expected_base + why.expected_value.sum(axis=1), parts.expected_value, rtol=1e-4)
 
 
+def test_a_customer_who_buys_again_is_worth_more_to_buy_till_you_die() -> None:
+    """Shapley: at equal tenure and amount, only the count tells two customers apart."""
+    history = fit(seed=1, family="btyd").predictor_
+    X, _, _ = customers(2, seed=12)
+    X = X.assign(purchase_count=[1.0, 5.0], recency_days=10.0, tenure_days=300.0, amount_mean=50.0)
+    why = history.contributions(history.encoder.encode(X)).expected_value
+    count = CONTRACT.names.index("purchase_count")
+    assert why[1, count] > why[0, count]
+    untouched = [i for i, name in enumerate(CONTRACT.names) if name not in History.FEATURES]
+    np.testing.assert_allclose(why[:, untouched], 0, atol=1e-9)
+
+
 def test_an_unknown_category_counts_as_missing_and_is_named(predictor: Predictor) -> None:
     X, _, _ = customers(3, seed=8)
     unknown, missing = X.assign(state="XX"), X.assign(state=None)
@@ -126,21 +155,21 @@ def test_an_unknown_category_counts_as_missing_and_is_named(predictor: Predictor
     )
 
 
-def test_the_model_learns_what_is_there(predictor: Predictor) -> None:
+def test_the_model_learns_what_is_there(hurdle: Predictor) -> None:
     """Directional: in this data São Paulo returns more and Rio spends more."""
     X, _, _ = customers(1000, seed=9)
-    sp, rj, mg = (predictor.predict_parts(X.assign(state=state)) for state in ("SP", "RJ", "MG"))
+    sp, rj, mg = (hurdle.predict_parts(X.assign(state=state)) for state in ("SP", "RJ", "MG"))
     assert sp.p_return.mean() > 2 * mg.p_return.mean()
     assert rj.value_if_return.mean() > 1.3 * mg.value_if_return.mean()
 
 
 def test_training_is_reproducible() -> None:
-    X, returned, value = customers(2000, seed=10)
-    same = [HurdleModel(CONTRACT, Recipe(), seed=3, threads=2).fit(X, value, is_return=returned) for _ in range(2)]
-    np.testing.assert_array_equal(*(model.predict_parts(X).expected_value for model in same))
+    X, _, _ = customers(500, seed=10)
+    np.testing.assert_array_equal(*(fit(seed=10, n=2000).predict_parts(X).expected_value for _ in range(2)))
 
 
 def test_nobody_returned_is_refused() -> None:
     X, _, _ = customers(100, seed=11)
+    model = Model(CONTRACT, Recipe(), seed=1, threads=1)
     with pytest.raises(InputError, match="No repeat buyer among 100 labelled snapshots"):
-        HurdleModel(CONTRACT, Recipe(), seed=1, threads=1).fit(X, np.zeros(100), is_return=np.zeros(100, dtype=bool))
+        model.fit(X, np.zeros(100), is_return=np.zeros(100, dtype=bool), today=X, horizon_days=90)

@@ -17,7 +17,7 @@ import pandas as pd
 import pytest
 
 from clv.contract import Contract, Feature
-from clv.models.hurdle import HurdleModel
+from clv.models.model import Model
 from clv.models.recipe import Recipe
 from clv.predictor import Predictor
 from clv.settings import Settings
@@ -97,11 +97,12 @@ def fit(seed: int = 0) -> Predictor:
     chance = np.exp(-frame["recency_days"] / 200) * 0.5
     is_return = draw.uniform(size=len(frame)) < chance
     value = np.where(is_return, draw.gamma(2.0, 40.0, len(frame)), 0.0)
-    recipe = Recipe(trees=20, value_trees=10)
-    model = HurdleModel(CONTRACT, recipe, seed=seed, threads=2).fit(frame, value, is_return=is_return)
-    predictor = Predictor(
-        encoder=model.encoder_,
-        hurdles=(model.hurdle_,),
+    recipe = Recipe(family="hurdle", bags=1, trees=20, value_trees=10)
+    model = Model(CONTRACT, recipe, seed=seed, threads=2).fit(
+        frame, value, is_return=is_return, today=frame, horizon_days=90
+    )
+    predictor = replace(
+        model.predictor_,
         about={
             "horizon_days": 90,
             "as_of_date": "2018-06-30",
@@ -125,7 +126,6 @@ def fit(seed: int = 0) -> Predictor:
             "evaluation": EVALUATION,
         },
         value_interval=(0.4, 1.9),
-        value_cap=model.value_cap_,
         features_sql=FEATURES_SQL,
     )
     expected = predictor.predict_parts(frame).expected_value

@@ -1,0 +1,99 @@
+"""The model of a recipe: fitted on labelled snapshots and on what is known of the customers to predict."""
+
+from __future__ import annotations
+
+from typing import Self
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from clv.contract import Contract
+from clv.models.btyd import BTYDModel
+from clv.models.hurdle import bin_rows, fit_boosters, make_encoder
+from clv.models.recipe import Recipe
+from clv.predictor import Encoder, History, Parts, Predictor
+
+
+class Model:
+    """Estimator of the two-part answer.
+
+    Parameters
+    ----------
+    contract
+        The features.
+    recipe
+        Family and hyper-parameters.
+    seed
+        Seed of XGBoost's row and column sampling.
+    threads
+        XGBoost's threads.
+
+    Attributes
+    ----------
+    predictor_
+        Set by :meth:`fit`: predicts, and knows nothing yet of intervals, percentiles and where it came from.
+    """
+
+    def __init__(self, contract: Contract, recipe: Recipe, *, seed: int, threads: int) -> None:
+        self.contract = contract
+        self.recipe = recipe
+        self.seed = seed
+        self.threads = threads
+
+    def fit(
+        self,
+        X: pd.DataFrame,
+        future_value: NDArray[np.float64],
+        *,
+        is_return: NDArray[np.bool_],
+        today: pd.DataFrame,
+        horizon_days: int,
+    ) -> Self:
+        """Fit.
+
+        Parameters
+        ----------
+        X
+            Features of labelled snapshots, n rows; their label windows had closed by the cutoff of `today`.
+        future_value, is_return
+            Labels, shape (n,).
+        today
+            Features of all customers at the cutoff to predict from: buy till you die needs no labels and learns from
+            the latest history there is.
+        horizon_days
+            Length of the window.
+
+        Raises
+        ------
+        InputError
+            If nobody returned.
+        """
+        encoder = make_encoder(self.contract, X)
+        binned = bin_rows(encoder, encoder.encode(X), is_return, future_value)
+        family = self.recipe.family
+        seeds = range(self.seed, self.seed + self.recipe.bags) if family != "btyd" else ()
+        hurdles = tuple(fit_boosters(binned, self.recipe, seed=seed, threads=self.threads) for seed in seeds)
+        history = None if family == "hurdle" else fit_history(encoder, today, horizon_days)
+        self.predictor_ = Predictor(
+            encoder=encoder,
+            hurdles=hurdles,
+            about={},
+            value_interval=(1.0, 1.0),
+            value_cap=max(binned.max_value, history.model.value_cap if history is not None else 0.0),
+            history=history,
+            history_weight=1.0 if family == "btyd" else self.recipe.history_weight,
+        )
+        return self
+
+    def predict_parts(self, X: pd.DataFrame) -> Parts:
+        """Two-part answer for n customers."""
+        return self.predictor_.predict_parts(X)
+
+
+def fit_history(encoder: Encoder, today: pd.DataFrame, horizon_days: int) -> History:
+    """BG/NBD and Gamma-Gamma of the customers of one cutoff."""
+    columns = [encoder.features.index(name) for name in History.FEATURES]
+    reference = [float(today[name].mean()) for name in History.FEATURES]
+    model = BTYDModel().fit(today, horizon_days=horizon_days).model_
+    return History(model, (columns[0], columns[1], columns[2], columns[3]), tuple(reference))  # type: ignore[arg-type]
