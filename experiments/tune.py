@@ -266,7 +266,9 @@ def bin_folds(workspace: Workspace, protocol: Plan) -> list[FoldData]:
 
 def _bin_fold(workspace: Workspace, train: Snapshots, test: Snapshots, horizon_days: int) -> FoldData:
     encoder = make_encoder(workspace.contract, train.frame)
-    binned = bin_rows(encoder, encoder.encode(train.frame), train.is_return, train.future_value)
+    binned = bin_rows(
+        encoder, encoder.encode(train.frame), train.is_return, train.future_value, seed=workspace.settings.seed
+    )
     matrix = encoder.encode(test.frame)
     history = fit_history(encoder, test.frame, horizon_days).predict_parts(matrix)
     return FoldData(binned, matrix, Outcome(test.customer_id, test.is_return, test.future_value), history)

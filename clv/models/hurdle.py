@@ -22,15 +22,21 @@ SMALLEST_SPEND = 0.01
 """A returner's net spend can be 0 after returns; gamma regression needs more."""
 
 
+OTHERS_PER_RETURNER = 15
+"""Where returners are rare, a bag takes about this many others for each of them."""
+
+FEWEST_OTHERS = 0.25
+"""Smallest share of the others in a bag."""
+
+
 @dataclass(frozen=True)
 class Binned:
-    """Training rows binned once, to be reused by every trial."""
+    """Training rows of one bag, binned once, to be reused by every trial."""
 
     returns: xgb.QuantileDMatrix
     values: xgb.QuantileDMatrix
     base_rate: float
     mean_value: float
-    max_value: float
 
 
 def make_encoder(contract: Contract, X: pd.DataFrame) -> Encoder:
@@ -48,8 +54,13 @@ def bin_rows(
     matrix: NDArray[np.float32],
     is_return: NDArray[np.bool_],
     future_value: NDArray[np.float64],
+    *,
+    seed: int,
 ) -> Binned:
-    """Bin an encoded matrix of labelled snapshots.
+    """Bin a bag of an encoded matrix of labelled snapshots: every returner, and all or a part of the others.
+
+    99 of 100 rows may be customers who did not return. They hold little that a part of them does not, so a bag draws
+    that part and weighs it up: bags cost less, differ more, and their mean sees nearly all rows.
 
     Raises
     ------
@@ -62,6 +73,12 @@ def bin_rows(
             f"No repeat buyer among {len(is_return):,} labelled snapshots; a model needs customers who came back, so "
             "load more history or shorten --horizon-days."
         )
+    others = np.flatnonzero(~is_return)
+    share = max(FEWEST_OTHERS, OTHERS_PER_RETURNER * len(returners) / max(len(others), 1))
+    if share < 1:
+        others = np.random.default_rng(seed).choice(others, size=int(share * len(others)), replace=False)
+    rows = np.sort(np.concatenate([returners, others]))
+    weight = np.where(is_return[rows], 1.0, max(1.0, 1.0 / share))
     spend = np.maximum(future_value[returners], SMALLEST_SPEND)
     shape: dict[str, Any] = {
         "feature_names": list(encoder.features),
@@ -70,11 +87,10 @@ def bin_rows(
         "max_bin": MAX_BIN,
     }
     return Binned(
-        returns=xgb.QuantileDMatrix(matrix, label=is_return.astype(np.float32), **shape),
+        returns=xgb.QuantileDMatrix(matrix[rows], label=is_return[rows].astype(np.float32), weight=weight, **shape),
         values=xgb.QuantileDMatrix(matrix[returners], label=spend, **shape),
         base_rate=float(np.mean(is_return)),
         mean_value=float(np.mean(spend)),
-        max_value=float(np.max(spend)),
     )
 
 

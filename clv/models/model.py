@@ -70,17 +70,27 @@ class Model:
             If nobody returned.
         """
         encoder = make_encoder(self.contract, X)
-        binned = bin_rows(encoder, encoder.encode(X), is_return, future_value)
         family = self.recipe.family
+        matrix = encoder.encode(X)
         seeds = range(self.seed, self.seed + self.recipe.bags) if family != "btyd" else ()
-        hurdles = tuple(fit_boosters(binned, self.recipe, seed=seed, threads=self.threads) for seed in seeds)
+        hurdles = tuple(
+            fit_boosters(
+                bin_rows(encoder, matrix, is_return, future_value, seed=seed),
+                self.recipe,
+                seed=seed,
+                threads=self.threads,
+            )
+            for seed in seeds
+        )
         history = None if family == "hurdle" else fit_history(encoder, today, horizon_days)
         self.predictor_ = Predictor(
             encoder=encoder,
             hurdles=hurdles,
             about={},
             value_interval=(1.0, 1.0),
-            value_cap=max(binned.max_value, history.model.value_cap if history is not None else 0.0),
+            value_cap=max(
+                float(future_value.max(initial=0.0)), history.model.value_cap if history is not None else 0.0
+            ),
             history=history,
             history_weight=1.0 if family == "btyd" else self.recipe.history_weight,
         )
