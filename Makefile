@@ -2,6 +2,8 @@
 SHELL := /bin/bash
 # Compiled modules are kept: importing this many packages without them takes seconds, each time.
 export PYTHONDONTWRITEBYTECODE :=
+# XGBoost's threads shall sleep, not spin, while they wait: tests run side by side.
+export OMP_WAIT_POLICY := PASSIVE
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test check lint types format lock bench clean
 

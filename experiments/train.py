@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -83,7 +82,9 @@ def train(workspace: Workspace, *, recipe: Recipe, parent: Run | None = None) ->
             step.update("fitting on every closed label")
             closed = snapshots.at(*protocol.train)
             today = read_snapshots(workspace.warehouse, workspace.contract, [shop.as_of_date]).frame
-            model = Model(workspace.contract, recipe, seed=workspace.settings.seed, threads=threads_of(workspace)).fit(
+            model = Model(
+                workspace.contract, recipe, seed=workspace.settings.seed, threads=workspace.settings.threads
+            ).fit(
                 closed.frame,
                 closed.future_value,
                 is_return=closed.is_return,
@@ -118,14 +119,9 @@ def evaluate_recipes(
         protocol.tests,
         horizon_days=shop.horizon_days,
         seed=workspace.settings.seed,
-        threads=threads_of(workspace),
+        threads=workspace.settings.threads,
         progress=progress,
     )
-
-
-def threads_of(workspace: Workspace) -> int:
-    """XGBoost's threads."""
-    return workspace.settings.threads or os.cpu_count() or 1
 
 
 def recipe_of_run(workspace: Workspace, run_id: str) -> Recipe:

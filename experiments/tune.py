@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -35,6 +34,10 @@ if TYPE_CHECKING:
 
 SPACE_VERSION = 1
 """Raised when :func:`suggest` changes: a study of another search space is never continued."""
+
+
+HISTORY_WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
+"""Weights of buy till you die that are compared with the default blend."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +132,7 @@ def tune(
     from optuna.storages.journal import JournalFileBackend
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    threads = max(1, (workspace.settings.threads or os.cpu_count() or 1) // jobs)
+    threads = max(1, workspace.settings.threads // jobs)
     with workspace.console.step("tune") as step:
         step.update("binning folds")
         folds = bin_folds(workspace, protocol)
@@ -209,9 +212,7 @@ def tune(
                 fit_boosters(fold.train, best, seed=workspace.settings.seed, threads=threads).predict_parts(fold.test)
                 for fold in folds
             ]
-            difference = hurdle_against_blend(folds, parts, best.history_weight, workspace.settings.seed)
-            family: Family = "hurdle" if difference.verdict == "better" else "blend"
-            best = best.model_copy(update={"family": family})
+            best, differences = choose_mix(best, folds, parts, workspace.settings.seed)
             default = next(
                 (t.value for t in study.trials if t.state.name == "COMPLETE" and t.params == _default_parameters()),
                 None,
@@ -221,28 +222,57 @@ def tune(
                 params={f"best_{name}": value for name, value in best.model_dump().items()},
                 metrics={
                     "cv_gini": study.best_value,
-                    "hurdle_over_blend_gini": difference.estimate,
+                    **{f"history_{100 * weight:.0f}_over_default": d.estimate for weight, d in differences.items()},
                     **({"default_cv_gini": default} if default is not None else {}),
                 },
-                tags={"clv.family": family, "clv.hurdle_against_blend": difference.verdict},
+                tags={
+                    "clv.family": best.family,
+                    **{f"clv.history_{100 * weight:.0f}": f"{d.verdict}" for weight, d in differences.items()},
+                },
             )
             run.json(best.model_dump(), "recipe.json")
         step.note = f"{count} trials on {len(folds)} folds, best cv gini {study.best_value:.3f}"
         if default is not None:
             step.note += f" (defaults {default:.3f})"
-        step.note += f"; {family}, as XGBoost alone is {_against(difference.verdict)} its blend with BG/NBD"
+        step.note += f"; {best.describe()}"
     return TuneResult(best, study.best_value, default, run.id, count)
 
 
-def hurdle_against_blend(
-    folds: Sequence[FoldData], hurdle: Sequence[Parts], history_weight: float, seed: int
-) -> Difference:
-    """Paired difference in normalized Gini of XGBoost alone over the blend, which is the default until it loses."""
-    blend = [mix(parts, fold.history, history_weight) for parts, fold in zip(hurdle, folds, strict=True)]
+def choose_mix(
+    recipe: Recipe, folds: Sequence[FoldData], hurdle: Sequence[Parts], seed: int
+) -> tuple[Recipe, dict[float, Difference]]:
+    """Choose how much buy till you die weighs in the mix with XGBoost.
+
+    The default blend stays unless another weight (none: XGBoost alone; all: buy till you die alone) is better in the
+    paired bootstrap over the folds; of several the one with the highest mean Gini.
+
+    Returns
+    -------
+    Recipe
+        With its family and weight.
+    dict
+        The paired differences in normalized Gini from the default, by weight.
+    """
+    default = recipe.history_weight
+    mixes = {
+        weight: [mix(parts, fold.history, weight) for parts, fold in zip(hurdle, folds, strict=True)]
+        for weight in {*HISTORY_WEIGHTS, default}
+    }
     draws = resample(
-        {"hurdle": hurdle, "blend": blend}, [fold.outcome for fold in folds], rng=np.random.default_rng(seed)
+        {str(weight): parts for weight, parts in mixes.items()},
+        [fold.outcome for fold in folds],
+        rng=np.random.default_rng(seed),
     )
-    return paired(draws, "hurdle", "blend")["normalized_gini"]
+    differences = {
+        weight: paired(draws, str(weight), str(default))["normalized_gini"]
+        for weight in HISTORY_WEIGHTS
+        if weight != default
+    }
+    better = {weight: d.estimate for weight, d in differences.items() if d.verdict == "better"}
+    weight = max(better, key=lambda weight: better[weight]) if better else default
+    family: Family = "hurdle" if weight == 0 else "btyd" if weight == 1 else "blend"
+    update = {"family": family, "history_weight": weight if family == "blend" else default}
+    return recipe.model_copy(update=update), differences
 
 
 def protocol_of(shop: Shop) -> Plan:
@@ -296,10 +326,6 @@ def shop_tags(shop: Shop) -> dict[str, object]:
         "clv.as_of_date": shop.as_of_date,
         "clv.horizon_days": shop.horizon_days,
     }
-
-
-def _against(verdict: str) -> str:
-    return f"{verdict} from" if verdict == "not distinguishable" else f"{verdict} than"
 
 
 def _default_parameters() -> dict[str, object]:

@@ -32,3 +32,9 @@ class Recipe(BaseModel):
     value_trees: int = Field(default=80, ge=1, le=5000, description="boosting rounds of the spend of those who return")
     value_max_depth: int = Field(default=3, ge=1, le=12)
     value_min_child_weight: float = Field(default=20.0, ge=0)
+
+    def describe(self) -> str:
+        """The family in words."""
+        if self.family == "blend":
+            return f"blend of XGBoost with {self.history_weight:.0%} BG/NBD and Gamma-Gamma"
+        return "XGBoost alone" if self.family == "hurdle" else "BG/NBD and Gamma-Gamma alone"

@@ -1,0 +1,99 @@
+from datetime import date, timedelta
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from clv.bootstrap import Outcome
+from clv.contract import Contract, Feature
+from clv.evaluation import BTYD, MODEL, Evaluation, baseline_names, evaluate
+from clv.models.recipe import Recipe
+from clv.predictor import Parts
+from clv.snapshots import Snapshots
+from clv.splits import Fold
+
+HORIZON = 90
+CUTOFFS = [date(2018, 1, 31) + timedelta(30 * k) for k in range(5)]
+NUMBERS = ["purchase_count", "recency_days", "tenure_days", "amount_mean", "amount_total"]
+WINDOWS = [f"amount_{days}d" for days in (30, 90, 180, 365)]
+CONTRACT = Contract(tuple(Feature(name, "number", "", nullable=False) for name in NUMBERS + WINDOWS))
+
+
+def snapshots(seed: int = 0, n: int = 400) -> Snapshots:
+    rng = np.random.default_rng(seed)
+    frames = []
+    for cutoff in CUTOFFS:
+        tenure = rng.integers(40, 400, n).astype(float)
+        count = rng.geometric(0.5, n).astype(float)
+        amount = rng.gamma(3, 20, n)
+        recency = np.where(count > 1, np.floor(tenure * rng.random(n)), tenure)
+        returned = rng.random(n) < 0.05 + 0.4 * np.exp(-recency / 50)
+        frame = pd.DataFrame(
+            {
+                "customer_id": [f"c{i}" for i in range(n)],
+                "cutoff_date": cutoff,
+                "is_return": returned,
+                "future_value": np.where(returned, rng.gamma(2, 30, n), 0.0),
+                "purchase_count": count,
+                "recency_days": recency,
+                "tenure_days": tenure,
+                "amount_mean": amount,
+                "amount_total": amount * count,
+                **dict.fromkeys(WINDOWS, amount * (recency < 60)),
+            }
+        )
+        frames.append(frame)
+    return Snapshots(pd.concat(frames, ignore_index=True))
+
+
+def run(data: Snapshots, *folds: Fold) -> Evaluation:
+    recipes = {MODEL: Recipe(bags=1, trees=20, value_trees=10)}
+    return evaluate(data, CONTRACT, recipes, folds, horizon_days=HORIZON, seed=1, threads=2)
+
+
+FOLD = Fold(train=tuple(CUTOFFS[:2]), test=CUTOFFS[4])
+
+
+def test_every_rung_stands_beside_the_model() -> None:
+    evaluation = run(snapshots(), FOLD)
+    assert evaluation.baselines == baseline_names()
+    assert evaluation.baselines[-1] == BTYD
+    assert set(evaluation.parts) == {MODEL, *baseline_names()}
+    assert evaluation.best_baseline() in baseline_names()
+    assert evaluation.intervals()["normalized_gini"].low > 0
+
+
+def test_labels_after_the_training_cutoffs_are_never_used() -> None:
+    """Corrupt every label but those of the training cutoffs: the predictions stay the same to the bit."""
+    clean = snapshots()
+    frame = clean.frame.copy()
+    later = ~frame["cutoff_date"].isin(FOLD.train)
+    frame.loc[later, "future_value"] = 1e6
+    frame.loc[later, "is_return"] = True
+    before, after = run(clean, FOLD), run(Snapshots(frame), FOLD)
+    for name in before.parts:
+        np.testing.assert_array_equal(before.parts[name][0].expected_value, after.parts[name][0].expected_value)
+
+
+def test_a_cutoff_nobody_returned_after_tests_nothing() -> None:
+    data = snapshots()
+    data.frame.loc[data.frame["cutoff_date"] == FOLD.test, ["is_return", "future_value"]] = [False, 0.0]
+    assert run(data, FOLD).cutoffs == ()
+
+
+def returners(n: int, seed: int) -> Evaluation:
+    rng = np.random.default_rng(seed)
+    value = rng.gamma(2.0, 10.0, n)
+    outcome = Outcome(np.arange(n), np.ones(n, dtype=bool), value)
+    return Evaluation((CUTOFFS[0],), (outcome,), {MODEL: (Parts(np.full(n, 0.5), np.full(n, 20.0)),)}, seed=0)
+
+
+def test_the_value_interval_holds_its_share_of_new_returners() -> None:
+    low, high = returners(2000, seed=1).value_interval(0.8) or (0, 0)
+    fresh = returners(2000, seed=2).outcomes[0].future_value / 20.0
+    assert 0.77 < np.mean((fresh >= low) & (fresh <= high)) < 0.83
+
+
+@pytest.mark.parametrize("n", [0, 19])
+def test_too_few_returners_make_no_interval(n: int) -> None:
+    assert returners(n, seed=1).value_interval(0.8) is None

@@ -1,0 +1,70 @@
+"""What the gate lets through: worse beyond noise is refused, not distinguishable is not."""
+
+from datetime import date
+
+import numpy as np
+import pytest
+
+from clv.bootstrap import Outcome
+from clv.evaluation import MODEL, Evaluation
+from clv.predictor import Parts
+from experiments.gate import Check, GateReport, _check_evaluation
+
+CUTOFF = date(2018, 5, 31)
+
+
+def evaluation(*, level: float = 1.0, **noise: float) -> Evaluation:
+    """Models that know the future up to their noise; `level` scales the candidate's total."""
+    rng = np.random.default_rng(3)
+    n = 3000
+    value = np.where(rng.random(n) < 0.1, rng.gamma(2, 50, n), 0.0)
+    outcome = Outcome(np.arange(n), value > 0, value)
+    parts = {}
+    for name, amount in noise.items():
+        guess = np.exp(rng.normal(size=n) * amount) * (0.05 + (value > 0))
+        p = guess / (1 + guess)
+        spend = np.full(n, value.sum() / p.sum() * (level if name == MODEL else 1.0))
+        parts[name] = (Parts(p, spend),)
+    return Evaluation((CUTOFF,), (outcome,), parts, seed=1)
+
+
+def failed(checks: list[Check]) -> list[str]:
+    return [check.name for check in checks if not check.passed]
+
+
+def test_a_better_and_an_equal_candidate_pass() -> None:
+    assert not failed(_check_evaluation(evaluation(model=1.0, mean=5.0, production=2.0), "1", same_recipe=False))
+    assert not failed(_check_evaluation(evaluation(model=1.5, mean=5.0, production=1.5), "1", same_recipe=False))
+
+
+def test_a_candidate_worse_than_production_is_refused_by_name() -> None:
+    checks = _check_evaluation(evaluation(model=3.0, mean=5.0, production=0.5), "7", same_recipe=False)
+    assert failed(checks) == ["against version 7 in Production"]
+    assert "normalized_gini worse" in next(check.detail for check in checks if not check.passed)
+
+
+def test_a_candidate_worse_than_a_baseline_is_refused() -> None:
+    assert failed(_check_evaluation(evaluation(model=5.0, total_spend=0.5, mean=4.0), None, same_recipe=False)) == [
+        "against total_spend, the best baseline"
+    ]
+
+
+@pytest.mark.parametrize(("level", "passes"), [(0.4, False), (0.6, True), (1.9, True), (2.5, False)])
+def test_the_level_must_be_within_bounds(level: float, passes: bool) -> None:
+    checks = _check_evaluation(evaluation(level=level, model=1.0, mean=5.0), None, same_recipe=False)
+    assert ("level" not in failed(checks)) is passes
+
+
+def test_too_little_history_is_said_not_judged() -> None:
+    (check,) = _check_evaluation(None, None, same_recipe=False)
+    assert check.passed
+    assert "too little history to judge" in check.detail
+
+
+def test_the_report_is_one_page_that_names_what_failed() -> None:
+    report = GateReport("4", "3", (Check("level", False, "total 9.00"), Check("same shop", True, "abc")))
+    assert not report.passed
+    assert report.failures == "level: total 9.00"
+    page = report.to_markdown()
+    assert "**Refused**, against version 3 in Production." in page
+    assert "| level | FAILED | total 9.00 |" in page
