@@ -1,4 +1,4 @@
-"""The dbt process: ``python -m clv._dbt ARGUMENTS``, started by :mod:`clv.transform` and by nobody else.
+"""The dbt process: ``python -m clv._dbt ARGUMENTS``, started by :mod:`clv.dbt_runner` and by nobody else.
 
 One process compiles the serving SQL and builds the marts, because starting dbt costs more than the work itself on a
 small shop. It reports on standard output, one JSON object per line; dbt's own log goes to a file.
@@ -14,28 +14,41 @@ from typing import Any
 
 
 def main() -> int:
-    """Compile, build, report; the exit code only says whether dbt ran at all."""
+    """Compile the SELECT that a model carries, run the command; the exit code only says whether dbt ran at all."""
     arguments = json.loads(sys.argv[1])
     threading.Thread(target=_die_with_parent, daemon=True).start()
     from dbt.cli.main import dbtRunner
 
-    common, options = arguments["common"], arguments["options"]
-    parsed = dbtRunner().invoke([*common, "--no-write-json", "parse", *options])
-    if not parsed.success:
-        _say(event="crash", message=_what_went_wrong(parsed))
+    def options(target: str) -> list[str]:
+        # Each target has its own folder below, so that what dbt has parsed can be used the next time.
+        folder = arguments["target_path"] if target == "duckdb" else f"{arguments['target_path']}/{target}"
+        return [*arguments["options"], "--target", target, "--target-path", folder]
+
+    def invoke(command: list[str], target: str, manifest: Any = None) -> Any:
+        runner = dbtRunner(manifest=manifest, callbacks=[_report_progress])
+        outcome = runner.invoke([*arguments["common"], *command, *options(target)])
+        if outcome.exception or (not outcome.success and command[-1] in ("parse", "serving_features")):
+            raise Failure(_what_went_wrong(outcome))
+        return outcome.result
+
+    target, command = arguments["target"], arguments["command"]
+    try:
+        manifest = invoke(["--no-write-json", "parse"], "duckdb")
+        compiled = invoke(["--no-write-json", "compile", "--select", "serving_features"], "duckdb", manifest)
+        if target != "duckdb":
+            manifest = invoke(["--no-write-json", "parse"], target)
+        result = invoke(command, target, manifest)
+    except Failure as failure:
+        _say(event="crash", message=str(failure))
         return 1
-    runner = dbtRunner(manifest=parsed.result, callbacks=[_report_progress])
-    compiled = runner.invoke([*common, "--no-write-json", "compile", "--select", "serving_features", *options])
-    if not compiled.success:
-        _say(event="crash", message=_what_went_wrong(compiled))
-        return 1
-    built = runner.invoke([*common, "build", *options, *arguments["build"]])
-    if built.exception:
-        _say(event="crash", message=_what_went_wrong(built))
-        return 1
-    serving_sql = compiled.result.results[0].node.compiled_code
-    _say(event="results", nodes=[_summary(result) for result in built.result.results], serving_sql=serving_sql)
+    ran = [] if command[0] == "docs" else result.results
+    nodes = [summary(found) for found in ran if found.node.resource_type in ("model", "test", "unit_test")]
+    _say(event="results", nodes=nodes, serving_sql=compiled.results[0].node.compiled_code)
     return 0
+
+
+class Failure(Exception):
+    """What dbt said when it could not go on."""
 
 
 def _die_with_parent() -> None:
@@ -67,13 +80,16 @@ def _what_went_wrong(outcome: Any) -> str:
     return "; ".join(str(result.message) for result in outcome.result.results if result.message)
 
 
-def _summary(result: Any) -> dict[str, Any]:
+def summary(result: Any) -> dict[str, Any]:
+    """What the parent needs to know of a model or test."""
     node = result.node
+    kind = str(node.resource_type)
     return {
         "name": node.name,
-        "kind": str(node.resource_type),
+        "kind": kind,
         "schema": node.schema,
-        "materialized": node.config.materialized if str(node.resource_type) == "model" else None,
+        "materialized": node.config.materialized if kind == "model" else None,
+        "relation": getattr(node, "relation_name", None),
         "models": [unique_id.split(".")[-1] for unique_id in node.depends_on.nodes if unique_id.startswith("model.")],
         "status": str(result.status),
         "seconds": result.execution_time,

@@ -19,13 +19,13 @@ import duckdb
 import numpy as np
 
 from clv.calendar import default_as_of_day
-from clv.errors import InputError, UnavailableError
+from clv.errors import InputError
 from clv.home import Home, disk_errors, remove
 from clv.settings import Settings
 from clv.sources import olist, transactions
 from clv.sources.tables import Loaded, literal
 from clv.sources.transactions import TransactionColumns
-from clv.warehouse import DuckDBWarehouse, open_warehouse
+from clv.warehouse import DuckDBWarehouse, Warehouse, open_warehouse
 
 Source = Literal["olist", "transactions"]
 
@@ -148,16 +148,15 @@ def load(
         previous = None if replace_shop else read_shop(warehouse)
         if previous is not None and previous.source != source:
             raise InputError(
-                f"Home {home.root} holds a shop of source {previous.source}, not {source}; give --replace-shop to "
-                "put this one in its place, or name another folder with --home."
+                f"Warehouse {warehouse.address} holds a shop of source {previous.source}, not {source}; give "
+                "--replace-shop to put this one in its place, or name another folder with --home."
             )
         time_zone = options.time_zone or (previous.time_zone if previous else _SOURCES[source].TIME_ZONE)
         now = datetime.now(ZoneInfo(time_zone))
         tomorrow = ((today or now.date()) + timedelta(days=1)).isoformat()
         with (
-            _commit_errors(warehouse.path),
-            warehouse.replacing(from_copy=append and previous is not None) as next_file,
-            warehouse.connect(next_file, read_only=False) as connection,
+            warehouse.loading(keep=append and previous is not None, workspace=workspace) as next_file,
+            DuckDBWarehouse(next_file, settings.threads, settings.memory_limit).connect(read_only=False) as connection,
         ):
             connection.execute(f"set temp_directory = {literal(str(workspace / 'spilled'))}")
             connection.execute("create schema if not exists raw")
@@ -193,13 +192,12 @@ def load(
     )
 
 
-def read_shop(warehouse: DuckDBWarehouse) -> Shop | None:
+def read_shop(warehouse: Warehouse) -> Shop | None:
     """The shop that is loaded, or None."""
     if not warehouse.has_table("raw", "shop"):
         return None
-    with warehouse.connect() as connection:
-        row = connection.execute(f"select {', '.join(Shop.__dataclass_fields__)} from raw.shop").fetchone()
-    return Shop(*row) if row else None
+    rows = warehouse.query(f"select {', '.join(Shop.__dataclass_fields__)} from raw.shop").to_pylist()
+    return Shop(**rows[0]) if rows else None
 
 
 def _checked_options(source: str, columns: TransactionColumns | None) -> TransactionColumns:
@@ -226,15 +224,6 @@ def _workspace(folder: Path) -> Iterator[Path]:
         remove(folder)
 
 
-@contextmanager
-def _commit_errors(path: Path) -> Iterator[None]:
-    """A commit fails only where the disk does: the file is ours alone."""
-    try:
-        yield
-    except duckdb.TransactionException as error:
-        raise UnavailableError(f"Warehouse {path} can't be written: {str(error).splitlines()[0]}") from error
-
-
 def _one_currency(source: str, asked: str | None, found: str | None, previous: Shop | None) -> str:
     """The shop's currency, from the option, the files, the loaded shop or the default; they must not contradict."""
     known = {
@@ -251,16 +240,14 @@ def _one_currency(source: str, asked: str | None, found: str | None, previous: S
     return next(iter(says.values()), _SOURCES[source].CURRENCY)
 
 
-def _refuse_strangers(connection: duckdb.DuckDBPyConnection, warehouse: DuckDBWarehouse, source: str) -> None:
+def _refuse_strangers(connection: duckdb.DuckDBPyConnection, warehouse: Warehouse, source: str) -> None:
     """Refuse to replace a shop by files that share no customer with it."""
     customers = _SOURCES[source].CUSTOMERS
-    connection.execute(f"attach {literal(str(warehouse.path))} as previous (read_only)")
-    shared = connection.execute(
-        f"select 1 from ({customers.format(raw='raw')}) semi join ({customers.format(raw='previous.raw')}) using "
-        "(customer_id) limit 1"
-    ).fetchone()
-    connection.execute("detach previous")
-    if shared is None:
+    known = warehouse.query(f"select distinct customer_id from ({customers})")
+    with connection.cursor() as cursor:
+        cursor.register("known", known)
+        shared = cursor.execute(f"select 1 from ({customers}) semi join known using (customer_id) limit 1").fetchall()
+    if not shared:
         raise InputError(
             "The files share no customer with the loaded shop, so they are another shop's; give --replace-shop to "
             "put it in its place, --append if they are later orders of the same shop, or name another folder with "

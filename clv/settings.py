@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,10 @@ _ENVIRONMENT = {
     "CLV_MEMORY_LIMIT": "memory_limit",
     "CLV_LOCK_WAIT_SECONDS": "lock_wait_seconds",
     "CLV_MAX_NULL_SHARE": "max_null_share",
+    "CLV_BIGQUERY_LOCATION": "bigquery_location",
+    "CLV_BIGQUERY_MAXIMUM_BYTES_BILLED": "maximum_bytes_billed",
+    "BIGQUERY_EMULATOR_HOST": "bigquery_emulator_host",
+    "BIGQUERY_STORAGE_EMULATOR_HOST": "bigquery_storage_emulator_host",
 }
 
 
@@ -36,13 +41,20 @@ class Settings(BaseModel):
     seed
         Seed of every random draw.
     threads
-        Threads for DuckDB, dbt and XGBoost; 0 means one per core.
+        Threads for DuckDB, dbt and XGBoost; 0 becomes one per core that this process may use.
     memory_limit
         DuckDB's memory limit; beyond it DuckDB spills to disk.
     lock_wait_seconds
         How long a second writer waits for the first.
     max_null_share
         Share of rows without customer or date that ``clv load`` drops and reports; above it the file is refused.
+    bigquery_location
+        Where ``clv setup-bigquery`` creates the datasets.
+    maximum_bytes_billed
+        A BigQuery query that would bill more is refused before it runs.
+    bigquery_emulator_host, bigquery_storage_emulator_host
+        Addresses (``http://HOST:PORT`` and ``HOST:PORT``) of a local stand-in for BigQuery, which asks for no
+        credentials; empty means Google's.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -55,12 +67,17 @@ class Settings(BaseModel):
     memory_limit: str = Field(default="2GB", pattern=r"^\d+(\.\d+)?\s?[KMGT]i?B$")
     lock_wait_seconds: float = Field(default=60, ge=0)
     max_null_share: float = Field(default=0.01, ge=0, le=1)
+    bigquery_location: str = Field(default="US", pattern=r"^[A-Za-z0-9-]+$")
+    maximum_bytes_billed: int = Field(default=10_000_000_000, ge=1)
+    bigquery_emulator_host: str = ""
+    bigquery_storage_emulator_host: str = ""
 
     def model_post_init(self, context: Any) -> None:
         """Fill in what depends on the home, made absolute so that a later ``chdir`` changes nothing."""
         home = self.home.expanduser().absolute()
         object.__setattr__(self, "home", home)
         object.__setattr__(self, "warehouse", self.warehouse or f"duckdb:///{home / 'warehouse.duckdb'}")
+        object.__setattr__(self, "threads", self.threads or usable_cores())
         object.__setattr__(self, "tracking_uri", self.tracking_uri or f"sqlite:///{home / 'mlflow.db'}")
 
     @classmethod
@@ -83,3 +100,10 @@ class Settings(BaseModel):
             field = str(first["loc"][0]) if first["loc"] else "settings"
             name = next((n for n, f in _ENVIRONMENT.items() if f == field), field)
             raise InputError(f"Setting {name} = {first['input']!r}: {first['msg']}; correct or unset it.") from None
+
+
+def usable_cores() -> int:
+    """Cores this process may run on: more threads than these get in each other's way."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

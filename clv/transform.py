@@ -1,29 +1,37 @@
-"""From raw tables to tested marts: dbt works on a copy of the warehouse, which takes its place when all tests pass."""
+"""From raw tables to tested marts, on DuckDB or BigQuery; what that would cost, and the documentation of it all."""
 
 from __future__ import annotations
 
-import json
-import os
-import re
-import subprocess
-import sys
+import shutil
 import time
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
-from clv.errors import ClvError, InputError, UnavailableError
+import yaml
+
+from clv.contract import SNAPSHOTS_YAML
+from clv.dbt_runner import (
+    Node,
+    Progress,
+    Target,
+    bigquery_target,
+    building,
+    duckdb_target,
+    one_line,
+    raise_for_database,
+    run_dbt,
+)
+from clv.errors import ClvError, InputError
 from clv.home import Home, remove, replacing
 from clv.load import Shop, read_shop
 from clv.settings import Settings
-from clv.warehouse import DuckDBWarehouse, open_warehouse
+from clv.warehouse import DuckDBWarehouse, Warehouse, open_warehouse
 
-DBT_PROJECT = Path(__file__).resolve().parent.parent / "dbt"
-
-Progress = Callable[[str, int, int], None]
-"""Told after each step of dbt: its name, how many are done, how many there are."""
+PRICE_PER_TIB = 6.25
+"""US dollars that BigQuery asks for each TiB scanned, on demand (the first of a month is free)."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +52,9 @@ class TransformReport:
     ----------
     cutoffs
         All cutoffs in order; the last one is the as-of day and has no label.
+    built, dropped
+        Cutoffs whose snapshots were built anew, and former cutoffs whose snapshots went; the snapshots of all other
+        cutoffs were left as they were, because nothing they are made from has changed.
     tests
         Names of the data and unit tests, all of which passed.
     """
@@ -52,6 +63,8 @@ class TransformReport:
     as_of_date: date
     horizon_days: int
     cutoffs: tuple[date, ...]
+    built: tuple[date, ...]
+    dropped: tuple[date, ...]
     customer_count: int
     purchase_count: int
     snapshot_count: int
@@ -60,55 +73,184 @@ class TransformReport:
     seconds: float
 
 
+@dataclass(frozen=True)
+class Scan:
+    """Bytes that a model or test would scan."""
+
+    name: str
+    kind: str
+    scanned_bytes: int
+
+
+@dataclass(frozen=True)
+class DryRunReport:
+    """What ``clv transform`` would scan on BigQuery.
+
+    Attributes
+    ----------
+    scans
+        Each model and test. Where a model has not been built yet, what reads it is counted as reading that model's
+        own sources.
+    price
+        US dollars on demand, before the free TiB of each month.
+    """
+
+    scans: tuple[Scan, ...]
+
+    @property
+    def scanned_bytes(self) -> int:
+        """All of them together."""
+        return sum(scan.scanned_bytes for scan in self.scans)
+
+    @property
+    def price(self) -> float:
+        """US dollars on demand, before the free TiB of each month."""
+        return self.scanned_bytes / 2**40 * PRICE_PER_TIB
+
+
 def transform(
     settings: Settings,
     *,
     as_of_date: date | None,
     horizon_days: int,
     full_refresh: bool = False,
+    today: date | None = None,
     progress: Progress | None = None,
 ) -> TransformReport:
-    """Build and test the marts; on any failure the warehouse is left as it was.
+    """Build and test the marts.
+
+    On DuckDB any failure leaves the warehouse as it was. On BigQuery each table is replaced in one step, but not all
+    of them together: after a failure the tables that were already built are the new ones, the others the old.
 
     Parameters
     ----------
     as_of_date
-        Last day that counts; None means the day that ``clv load`` found.
+        Last day that counts, at the latest tomorrow; None means the day that ``clv load`` found.
     horizon_days
         Length of the label window.
     full_refresh
-        Build everything anew instead of only what has changed.
+        Build everything anew instead of only the snapshots that have changed.
+    today
+        The shop's current day; by default what the clock says in its time zone.
 
     Raises
     ------
     InputError
         If nothing is loaded, the as-of day or the horizon doesn't fit the history, or the data breaks a test.
     UnavailableError
-        If the warehouse can't be written.
+        If the warehouse can't be read or written.
     """
     started = time.monotonic()
     home = Home(settings.home, settings.lock_wait_seconds).open()
     warehouse = open_warehouse(settings)
     with home.writing("transform"):
-        shop = read_shop(warehouse)
-        if shop is None:
-            raise InputError(f"Warehouse {warehouse.path} has no shop loaded; load one first with `clv load PATH`.")
-        as_of_date = _check_period(shop, as_of_date, horizon_days)
-        with warehouse.replacing() as copy:
-            _drop_what_dbt_makes_anew(warehouse, copy)
-            nodes, sql = _run_dbt(
+        shop, as_of_date = _check(warehouse, as_of_date, horizon_days, today)
+        with building(warehouse) as target:
+            former = _partitions(target)
+            full_refresh = full_refresh or not former
+            nodes, sql = run_dbt(
                 settings,
                 home,
-                copy,
-                variables={"source": shop.source, "as_of_date": str(as_of_date), "horizon_days": horizon_days},
-                options=["--full-refresh"] if full_refresh else [],
+                target,
+                ["build", "--exclude-resource-type", "exposure", *(["--full-refresh"] if full_refresh else [])],
+                variables=_variables(shop, as_of_date, horizon_days),
                 progress=progress or (lambda name, done, total: None),
             )
-            _check_results(warehouse, copy, nodes, home)
-            report = _describe(warehouse, copy, nodes, shop.source, as_of_date, horizon_days, started)
+            _check_results(target, nodes, home)
+            report = _describe(target, nodes, shop, as_of_date, horizon_days, former, full_refresh, started)
             with replacing(_serving_sql_path(home)) as temporary:
                 temporary.write_text(sql.strip() + "\n", encoding="utf-8")
     return report
+
+
+def dry_run(
+    settings: Settings, *, as_of_date: date | None, horizon_days: int, full_refresh: bool = False
+) -> DryRunReport:
+    """Ask BigQuery how much ``clv transform`` would scan; nothing is run and nothing is billed.
+
+    Raises
+    ------
+    InputError
+        If the warehouse is not BigQuery, nothing is loaded, or the as-of day or the horizon doesn't fit the history.
+    UnavailableError
+        If BigQuery can't be reached.
+    """
+    home = Home(settings.home, settings.lock_wait_seconds).open()
+    warehouse = open_warehouse(settings)
+    if isinstance(warehouse, DuckDBWarehouse):
+        raise InputError(
+            f"Warehouse {warehouse.address} is a DuckDB file, where a scan costs nothing; --dry-run is for "
+            "bigquery://PROJECT/DATASET."
+        )
+    from clv.warehouse.bigquery import BigQueryWarehouse
+
+    assert isinstance(warehouse, BigQueryWarehouse)
+    with home.writing("transform --dry-run"):
+        shop, as_of_date = _check(warehouse, as_of_date, horizon_days, None)
+        target = bigquery_target(warehouse)
+        nodes, _ = run_dbt(
+            settings,
+            home,
+            target,
+            ["compile", *(["--full-refresh"] if full_refresh or not _partitions(target) else [])],
+            variables=_variables(shop, as_of_date, horizon_days),
+        )
+    scans: list[Scan] = []
+    missing: dict[str, str] = {}
+    for node in nodes:
+        if node["kind"] not in ("model", "test"):
+            continue
+        sql = str(node["sql"])
+        for relation, definition in missing.items():
+            sql = sql.replace(relation, f"({definition})")
+        scans.append(Scan(node["name"], node["kind"], warehouse.scanned_bytes(sql)))
+        if node["kind"] == "model" and not warehouse.has_table(target.schema(node), node["name"]):
+            missing[node["relation"]] = sql
+    return DryRunReport(tuple(scans))
+
+
+def docs(settings: Settings) -> Path:
+    """Write the documentation of models, columns, tests and lineage as one HTML page; the answer is its path.
+
+    Raises
+    ------
+    InputError
+        If nothing is loaded or the marts are not built yet.
+    UnavailableError
+        If the warehouse can't be read.
+    """
+    home = Home(settings.home, settings.lock_wait_seconds).open()
+    warehouse = open_warehouse(settings)
+    page = home.dbt_target / "docs.html"
+    with home.writing("docs"):
+        shop = read_shop(warehouse)
+        if shop is None or not warehouse.has_table("marts", "cutoffs"):
+            raise InputError(f"Warehouse {warehouse.address} has no marts; build them first with `clv transform`.")
+        built = warehouse.query("select as_of_date, horizon_days from marts.cutoffs").to_pylist()[0]
+        copy = home.dbt_target / "docs" / "warehouse.duckdb"
+        try:
+            if isinstance(warehouse, DuckDBWarehouse):
+                copy.parent.mkdir(exist_ok=True)
+                shutil.copyfile(warehouse.path, copy)
+                target = duckdb_target(DuckDBWarehouse(copy, warehouse.threads, warehouse.memory_limit))
+            else:
+                target = bigquery_target(warehouse)
+            run_dbt(
+                settings,
+                home,
+                target,
+                ["docs", "generate", "--static"],
+                variables=_variables(shop, built["as_of_date"], built["horizon_days"]),
+            )
+        finally:
+            remove(copy.parent)
+        written = home.dbt_target / ("" if target.name == "duckdb" else target.name) / "static_index.html"
+        written.replace(page)
+    return page
+
+
+def _variables(shop: Shop, as_of_date: date, horizon_days: int) -> dict[str, Any]:
+    return {"source": shop.source, "as_of_date": str(as_of_date), "horizon_days": horizon_days}
 
 
 def serving_sql(settings: Settings) -> str:
@@ -129,13 +271,18 @@ def _serving_sql_path(home: Home) -> Path:
     return home.dbt_target / "serving_features.sql"
 
 
-def _check_period(shop: Shop, as_of_date: date | None, horizon_days: int) -> date:
+def _check(warehouse: Warehouse, as_of_date: date | None, horizon_days: int, today: date | None) -> tuple[Shop, date]:
+    """The shop and the as-of day; it may lie after the last purchase, for that nobody bought since is knowledge too."""
+    shop = read_shop(warehouse)
+    if shop is None:
+        raise InputError(f"Warehouse {warehouse.address} has no shop loaded; load one first with `clv load PATH`.")
+    today = today or datetime.now(ZoneInfo(shop.time_zone)).date()
     as_of_date = as_of_date or shop.as_of_date
-    first, last = shop.first_purchase_date, shop.last_purchase_date
-    if not first <= as_of_date <= last:
+    first, tomorrow = shop.first_purchase_date, today + timedelta(days=1)
+    if not first <= as_of_date <= tomorrow:
         raise InputError(
-            f"As-of day {as_of_date} is outside the loaded purchases; expected a day from {first} to {last}, "
-            "so choose one with --as-of."
+            f"As-of day {as_of_date} is {'before the first purchase' if as_of_date < first else 'later than tomorrow'};"
+            f" expected a day from {first} to {tomorrow}, so choose one with --as-of."
         )
     if horizon_days < 1:
         raise InputError(
@@ -148,173 +295,89 @@ def _check_period(shop: Shop, as_of_date: date | None, horizon_days: int) -> dat
             f"from the first purchase on {first} to the as-of day {as_of_date}; choose at most {history_days} with "
             "--horizon-days or load more."
         )
-    return as_of_date
+    return shop, as_of_date
 
 
-def _drop_what_dbt_makes_anew(warehouse: DuckDBWarehouse, copy: Path) -> None:
-    """Remove views that another source may have left behind; marts stay, for predictions live beside them."""
-    with warehouse.connect(copy, read_only=False) as connection:
-        for schema in ("staging", "intermediate"):
-            connection.execute(f"drop schema if exists {schema} cascade")
+def _partitions(target: Target) -> dict[date, str]:
+    """Fingerprints of the snapshots by cutoff; empty if there are none, or of other columns than the contract's."""
+    models = yaml.safe_load(SNAPSHOTS_YAML.read_text(encoding="utf-8"))["models"]
+    if set(target.columns("marts", "customer_snapshots")) != {column["name"] for column in models[0]["columns"]}:
+        return {}
+    rows = target.warehouse.query("select distinct cutoff_date, partition_fingerprint from marts.customer_snapshots")
+    return {row["cutoff_date"]: row["partition_fingerprint"] for row in rows.to_pylist()}
 
 
-def _run_dbt(
-    settings: Settings, home: Home, copy: Path, *, variables: dict[str, Any], options: list[str], progress: Progress
-) -> tuple[list[dict[str, Any]], str]:
-    """Run dbt in a process of its own; the answer is its list of models and tests, and the serving SQL."""
-    spill = home.dbt_target / "spill"
-    arguments = {
-        "common": [
-            "--no-version-check",
-            "--log-level",
-            "none",
-            "--log-level-file",
-            "info",
-            "--log-path",
-            str(home.logs),
-        ],
-        "options": [
-            *("--project-dir", str(DBT_PROJECT), "--profiles-dir", str(DBT_PROJECT), "--target", "duckdb"),
-            *("--target-path", str(home.dbt_target), "--vars", json.dumps(variables)),
-        ],
-        "build": options,
-    }
-    environment = os.environ | {
-        "CLV_DUCKDB_PATH": str(copy),
-        "CLV_DUCKDB_MEMORY_LIMIT": settings.memory_limit,
-        "CLV_DUCKDB_SPILL_PATH": str(spill),
-        "CLV_DBT_THREADS": str(settings.threads or os.cpu_count() or 1),
-        "DBT_SEND_ANONYMOUS_USAGE_STATS": "False",
-    }
-    errors = home.logs / "dbt.stderr"
-    try:
-        with errors.open("w") as stderr:
-            messages = list(
-                _messages([sys.executable, "-m", "clv._dbt", json.dumps(arguments)], environment, stderr, progress)
-            )
-    finally:
-        remove(spill)
-    last = messages[-1] if messages else {"event": "crash", "message": f"it ended without a word (see {errors})"}
-    if last["event"] != "results":
-        _raise_for_database(str(last["message"]), home)
-        raise ClvError(f"dbt could not run: {_one_line(last['message'])} (see {home.logs / 'dbt.log'}).")
-    return last["nodes"], last["serving_sql"]
-
-
-def _messages(
-    command: list[str], environment: dict[str, str], stderr: Any, progress: Progress
-) -> Iterator[dict[str, Any]]:
-    """What the process says, less the steps, which go to `progress`; it is killed if we are interrupted."""
-    process = subprocess.Popen(
-        command,
-        env=environment,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=stderr,
-        text=True,
-        encoding="utf-8",
-    )
-    with process:
-        try:
-            for line in process.stdout or ():
-                if not line.startswith("{"):
-                    continue
-                message = json.loads(line)
-                if message["event"] == "node":
-                    progress(message["name"], message["index"], message["total"])
-                else:
-                    yield message
-        except BaseException:
-            process.kill()
-            raise
-
-
-def _check_results(warehouse: DuckDBWarehouse, copy: Path, nodes: list[dict[str, Any]], home: Home) -> None:
+def _check_results(target: Target, nodes: list[Node], home: Home) -> None:
     broken = [node for node in nodes if node["status"] in ("error", "runtime error")]
     for node in broken:
-        _raise_for_database(str(node["message"]), home)
+        raise_for_database(target, str(node["message"]), home)
     failed = [node for node in nodes if node["status"] == "fail"]
     if failed:
-        described = "; ".join(_describe_failure(warehouse, copy, node) for node in failed)
+        described = "; ".join(_describe_failure(target.warehouse, node) for node in failed)
+        left = "the marts are left as they were" if target.name == "duckdb" else "what depends on it was not built"
         raise InputError(
-            f"The data breaks {len(failed)} test{'s' if len(failed) > 1 else ''}, so the marts are left as they were: "
-            f"{described}. Correct the files and load them again."
+            f"The data breaks {len(failed)} test{'s' if len(failed) > 1 else ''}, so {left}: {described}. Correct the "
+            "files and load them again."
         )
     if broken:
         node = broken[0]
         raise ClvError(
-            f"dbt {node['kind']} {node['name']} failed: {_one_line(node['message'])} (see {home.logs / 'dbt.log'})."
+            f"dbt {node['kind']} {node['name']} failed: {one_line(node['message'])} (see {home.logs / 'dbt.log'})."
         )
 
 
-def _describe_failure(warehouse: DuckDBWarehouse, copy: Path, node: dict[str, Any]) -> str:
+def _describe_failure(warehouse: Warehouse, node: Node) -> str:
     """Which test failed on which model, for how many rows, and the first of them."""
     models = " and ".join(node["models"])
     if node["kind"] == "unit_test":
         return f"unit test {node['name']} on {models}"
-    with warehouse.connect(copy) as connection:
-        rows = connection.sql(f"select * from ({node['sql']}) limit 1").to_arrow_table().to_pylist()
+    rows = warehouse.query(f"select * from ({node['sql']}) as broken limit 1").to_pylist()
     example = ", ".join(f"{name} = {value}" for name, value in list(rows[0].items())[:6]) if rows else "not shown"
     count = node["failures"] or 0
     return f"{node['name']} on {models} ({count:,} row{'s' if count != 1 else ''}, for example {example})"
 
 
-def _raise_for_database(message: str, home: Home) -> None:
-    """Not the data's fault: disk full, memory too small, file not writable."""
-    if found := re.search(r"(IO Error|Out of Memory Error|Permission Error|FATAL Error)[^\n]*", message):
-        raise UnavailableError(
-            f"The warehouse can't be written: {found.group(0)}; see that disk and memory suffice (details in "
-            f"{home.logs / 'dbt.log'})."
-        )
-
-
-def _one_line(message: Any) -> str:
-    return " ".join(str(message).split())
-
-
 def _describe(
-    warehouse: DuckDBWarehouse,
-    copy: Path,
-    nodes: list[dict[str, Any]],
-    source: str,
+    target: Target,
+    nodes: list[Node],
+    shop: Shop,
     as_of_date: date,
     horizon_days: int,
+    former: dict[date, str],
+    full_refresh: bool,
     started: float,
 ) -> TransformReport:
-    with warehouse.connect(copy) as connection:
-
-        def count(table: str) -> int:
-            return int(connection.execute(f"select count(*) from {table}").fetchall()[0][0])
-
-        models = tuple(
-            Model(
-                schema=node["schema"],
-                name=node["name"],
-                rows=count(f'{node["schema"]}."{node["name"]}"') if node["materialized"] != "view" else None,
-                seconds=node["seconds"],
-            )
-            for node in nodes
-            if node["kind"] == "model"
-        )
-        cutoffs = tuple(
-            row[0] for row in connection.execute("select cutoff_date from marts.cutoffs order by 1").fetchall()
-        )
-    rows = {model.name: model.rows or 0 for model in models}
+    built = [node for node in nodes if node["kind"] == "model"]
+    counts = " union all ".join(
+        f"select '{node['name']}' as name, count(*) as row_count from {target.schema(node)}.{node['name']}"
+        for node in built
+        if node["materialized"] != "view"
+    )
+    rows = {row["name"]: int(row["row_count"]) for row in target.warehouse.query(counts).to_pylist()}
+    cutoffs = tuple(
+        row["cutoff_date"]
+        for row in target.warehouse.query("select cutoff_date from marts.cutoffs order by 1").to_pylist()
+    )
     last_labelled = as_of_date - timedelta(days=horizon_days)
     if rows["customers"] == 0 or cutoffs[0] > last_labelled:
         raise InputError(
             f"No customer has a purchase by {last_labelled}, the last day with {horizon_days} days until the as-of day "
             f"{as_of_date}; choose a shorter horizon with --horizon-days or load more."
         )
+    partitions = _partitions(target)
     return TransformReport(
-        source=source,
+        source=shop.source,
         as_of_date=as_of_date,
         horizon_days=horizon_days,
         cutoffs=cutoffs,
+        built=tuple(cutoff for cutoff in cutoffs if full_refresh or partitions.get(cutoff) != former.get(cutoff)),
+        dropped=tuple(sorted(former.keys() - partitions.keys())),
         customer_count=rows["customers"],
         purchase_count=rows["purchases"],
         snapshot_count=rows["customer_snapshots"],
-        models=models,
+        models=tuple(
+            Model(target.schema(node), node["name"], rows.get(node["name"]), node["seconds"]) for node in built
+        ),
         tests=tuple(sorted(node["name"] for node in nodes if node["kind"] in ("test", "unit_test"))),
         seconds=time.monotonic() - started,
     )

@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import asdict, is_dataclass
 from datetime import date, datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 
@@ -108,7 +108,9 @@ Currency = Annotated[str | None, typer.Option("--currency", help="ISO code of th
 def main_options(
     context: typer.Context,
     home: Annotated[Path | None, typer.Option(help="Folder of all state. [env: CLV_HOME; default: ./.clv]")] = None,
-    warehouse: Annotated[str | None, typer.Option(help="duckdb:///PATH. [env: CLV_WAREHOUSE]")] = None,
+    warehouse: Annotated[
+        str | None, typer.Option(help="duckdb:///PATH or bigquery://PROJECT/DATASET. [env: CLV_WAREHOUSE]")
+    ] = None,
     tracking_uri: Annotated[str | None, typer.Option(help="MLflow store. [env: MLFLOW_TRACKING_URI]")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of every random draw. [env: CLV_SEED]")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
@@ -182,15 +184,67 @@ def transform(
     horizon_days: Horizon = 90,
     as_of: AsOf = None,
     full_refresh: Annotated[bool, typer.Option("--full-refresh", help="Rebuild everything.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="BigQuery: bytes it would scan and their price.")] = False,
 ) -> None:
     """Build and test the marts with dbt; a failed test leaves the last good marts."""
     from experiments import prepare
 
     workspace = _workspace(context)
+    if dry_run:
+        from clv.transform import dry_run as ask
+
+        asked = ask(workspace.settings, as_of_date=as_of, horizon_days=horizon_days, full_refresh=full_refresh)
+        _done(workspace, asked, f"It would scan {asked.scanned_bytes:,} bytes: at most {asked.price:.4f} USD.")
+        return
     report = prepare.transform(workspace, as_of_date=as_of, horizon_days=horizon_days, full_refresh=full_refresh)
     for test in report.tests:
         workspace.console.check(True, test)
     _done(workspace, report, f"{len(report.tests)} tests passed; next: clv tune, or clv train.")
+
+
+@app.command("setup-bigquery", rich_help_panel=DATA)
+def setup_bigquery(
+    context: typer.Context,
+    project: Annotated[str, typer.Option("--project", help="Google Cloud project.")],
+    dataset: Annotated[str, typer.Option("--dataset", help="Name the datasets begin with.")] = "clv",
+    location: Annotated[str, typer.Option("--location", help="Where the data are kept, such as US or EU.")] = "US",
+) -> None:
+    """Create the BigQuery datasets, then use them with --warehouse bigquery://PROJECT/DATASET."""
+    from clv.warehouse.bigquery import setup_bigquery as create
+
+    workspace = _workspace(context)
+    address = f"bigquery://{project}/{dataset}"
+    settings = workspace.settings.model_copy(update={"warehouse": address, "bigquery_location": location})
+    datasets = create(settings)
+    _done(workspace, {"datasets": datasets}, f"Ready: {', '.join(datasets)}; next: clv --warehouse {address} load PATH")
+
+
+@app.command(rich_help_panel=DATA)
+def forget(
+    context: typer.Context,
+    customer_id: Annotated[str, typer.Argument(metavar="CUSTOMER_ID", help="Who is to be forgotten.")],
+    prediction_log: Annotated[
+        list[Path] | None, typer.Option("--prediction-log", metavar="FOLDER", help="The service's prediction log.")
+    ] = None,
+) -> None:
+    """Remove a person from raw data, marts, predictions and logs."""
+    from clv.forget import forget as erase
+
+    workspace = _workspace(context)
+    report = erase(workspace.settings, customer_id, prediction_logs=prediction_log or [])
+    _done(workspace, report, f"Removed {sum(report.rows.values()):,} rows and {len(report.files)} files' traces.")
+
+
+@app.command(rich_help_panel=PEOPLE)
+def docs(context: typer.Context) -> None:
+    """Write the documentation of models, columns, tests and lineage as one page, and open it."""
+    from clv.transform import docs as write
+
+    workspace = _workspace(context)
+    page = write(workspace.settings)
+    if sys.stdout.isatty():
+        typer.launch(page.as_uri())
+    _done(workspace, {"page": page}, f"Documentation: {page}")
 
 
 @app.command(rich_help_panel=DATA)
@@ -487,7 +541,9 @@ def main() -> None:
         app(standalone_mode=False)
     except typer.Exit as leaving:
         sys.exit(leaving.exit_code)
-    except (typer.Abort, KeyboardInterrupt):
+    except (typer.Abort, KeyboardInterrupt) as stop:
+        if isinstance(stop.__cause__, EOFError):  # click takes it for the end of input, which we never read
+            _report_bug(stop.__cause__)
         _complain("Interrupted; what was finished is kept, and the same command can be given again.")
         sys.exit(130)
     except ClvError as error:
@@ -504,8 +560,7 @@ def main() -> None:
                 f"({error.strerror}); see to space and permissions, then give the command again."
             )
             sys.exit(UnavailableError.exit_code)
-        _complain(f"Internal error, please report it: {type(error).__name__}: {error} (details in {_log_bug()})")
-        sys.exit(1)
+        _report_bug(error)
 
 
 def _workspace(context: typer.Context) -> Workspace:
@@ -581,6 +636,11 @@ def _usage(error: Any) -> str:
     return f"{error.format_message().rstrip('.')}; see `{verb} --help`."
 
 
+def _report_bug(error: BaseException) -> NoReturn:
+    _complain(f"Internal error, please report it: {type(error).__name__}: {error} (details in {_log_bug()})")
+    sys.exit(1)
+
+
 def _log_bug() -> Path:
     """Write the traceback where a report can quote it: into the home, or where that can't be written, elsewhere."""
     name = f"error-{datetime.now():%Y%m%d-%H%M%S}.log"
@@ -595,6 +655,9 @@ def _log_bug() -> Path:
 
 def _quieten() -> None:
     """MLflow shall neither show its own bars and news nor wait for minutes for a server that is down."""
+    # XGBoost's threads would spin while they wait for each other: on a busy machine that is ten times slower. It is
+    # read when the library is loaded, hence here.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")

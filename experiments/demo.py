@@ -57,24 +57,15 @@ def demo(workspace: Workspace, *, customers: int) -> dict[str, Any]:
         jobs=1,
         by="demo",
     )
-    question = _question(workspace)
-    with console.step("serve") as step, served(workspace) as url:
-        answer = httpx.post(f"{url}/predict", json=question, timeout=30).raise_for_status().json()
-        step.note = f"POST {url}/predict answered"
+    staged = workspace.registry.production()
+    answer = _ask(workspace) if staged else None
 
     report.show(console, result.trained.facts)
-    staged = workspace.registry.production()
     console.say(
         f"\nIn Production: version {staged.number if staged else 'none'} of model clv"
         + (f"; the gate refused version {result.trained.version}: {result.refused}" if result.refused else "")
     )
-    prediction, model = answer["predictions"][0], answer["model"]
-    console.say(
-        f"Asked over HTTP: customer {prediction['customer_id'][:8]}… returns within {model['horizon_days']} days of "
-        f"{model['as_of_date']} with probability {prediction['p_return']:.1%}, then spends "
-        f"{prediction['value_if_return']:.2f} {model['currency']}: expected value "
-        f"{prediction['expected_value']:.2f} {model['currency']} (model version {model['version']})."
-    )
+    console.say(_told(answer) if answer else "So nothing is served yet; predictions are by the best baseline.")
     home = workspace.settings.home
     clv = ("" if home == Path(".clv").absolute() else f"CLV_HOME={shlex.quote(str(home))} ") + ".venv/bin/clv"
     console.say(
@@ -87,16 +78,34 @@ def demo(workspace: Workspace, *, customers: int) -> dict[str, Any]:
     return {"version": result.trained.version, "answer": answer, "evaluation": result.trained.facts}
 
 
+def _ask(workspace: Workspace) -> dict[str, Any]:
+    """Start the service, ask it for the customer with the highest expected value, stop it."""
+    question = _question(workspace)
+    with workspace.console.step("serve") as step, served(workspace) as url:
+        response = httpx.post(f"{url}/predict", json=question, timeout=30).raise_for_status()
+        step.note = f"POST {url}/predict answered"
+    answer: dict[str, Any] = response.json()
+    return answer
+
+
+def _told(answer: dict[str, Any]) -> str:
+    prediction, model = answer["predictions"][0], answer["model"]
+    return (
+        f"Asked over HTTP: customer {prediction['customer_id'][:8]}… returns within {model['horizon_days']} days of "
+        f"{model['as_of_date']} with probability {prediction['p_return']:.1%}, then spends "
+        f"{prediction['value_if_return']:.2f} {model['currency']}: expected value "
+        f"{prediction['expected_value']:.2f} {model['currency']} (model version {model['version']})."
+    )
+
+
 def _question(workspace: Workspace) -> dict[str, Any]:
     """The request body for the customer with the highest expected value."""
     shop = workspace.shop()
-    with workspace.warehouse.connect() as connection:
-        best = connection.execute(
-            "select customer_id from marts.customer_predictions order by expected_value desc, customer_id limit 1"
-        ).fetchone()
-    assert best is not None  # every scored shop has a customer
+    [best] = workspace.warehouse.query(
+        "select customer_id from marts.customer_predictions order by expected_value desc, customer_id limit 1"
+    ).to_pylist()
     frame = read_snapshots(workspace.warehouse, workspace.contract, [shop.as_of_date]).frame
-    row = frame[frame["customer_id"] == best[0]].iloc[0]
+    row = frame[frame["customer_id"] == best["customer_id"]].iloc[0]
     features = {
         feature.name: None
         if row[feature.name] != row[feature.name] or row[feature.name] is None
@@ -105,7 +114,7 @@ def _question(workspace: Workspace) -> dict[str, Any]:
         else str(row[feature.name])
         for feature in workspace.contract
     }
-    return {"customers": [{"customer_id": str(best[0]), "features": features}]}
+    return {"customers": [{"customer_id": str(best["customer_id"]), "features": features}]}
 
 
 @contextmanager

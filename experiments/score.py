@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,9 +12,10 @@ import pandas as pd
 import pyarrow as pa
 
 from clv.errors import InputError, UnavailableError
-from clv.home import disk_errors, replacing
+from clv.home import disk_errors, remove, replacing
 from clv.predictor import Parts, Predictor
 from clv.snapshots import Shop, stream_snapshots
+from clv.warehouse import DuckDBWarehouse
 from experiments.workspace import Workspace
 
 SUFFIXES = (".csv", ".parquet")
@@ -155,25 +157,39 @@ def write(
     The file is sorted by expected value, highest first, then by customer.
     """
     path = check_predictions_path(predictions or workspace.home.predictions / "predictions.csv")
-    with workspace.console.step("score") as step, workspace.home.writing("score"), disk_errors(path):
-        with workspace.warehouse.replacing() as copy, workspace.warehouse.connect(copy, read_only=False) as connection:
-            done = 0
-            connection.execute("begin")
-            connection.execute("create schema if not exists marts")
-            for number, batch in enumerate(_answers(workspace, shop, answer, scored_by)):
-                connection.register("batch", batch)
-                if number == 0:
-                    connection.execute("create or replace table marts.customer_predictions as select * from batch")
-                else:
-                    connection.execute("insert into marts.customer_predictions select * from batch")
-                connection.unregister("batch")
-                done += batch.num_rows
-                step.update("", done, shop.customers)
-            connection.execute("commit")
-            total = connection.execute("select sum(expected_value) from marts.customer_predictions").fetchone()
-            _export(connection, path)
+    with (
+        workspace.console.step("score") as step,
+        workspace.home.writing("score"),
+        disk_errors(path),
+        _scratch(workspace) as connection,
+    ):
+        done = 0
+        for number, batch in enumerate(_answers(workspace, shop, answer, scored_by)):
+            connection.register("batch", batch)
+            connection.execute("insert into answers from batch" if number else "create table answers as from batch")
+            connection.unregister("batch")
+            done += batch.num_rows
+            step.update("", done, shop.customers)
+        [(total,)] = connection.execute("select sum(expected_value) from answers").fetchall()
+        with replacing(path) as temporary:
+            _export(connection, temporary, path.suffix)
+            answers = connection.sql("from answers").to_arrow_reader()
+            workspace.warehouse.write_table("marts", "customer_predictions", answers, answers.schema)
         step.note = f"{done:,} customers by {scored_by} -> {path}"
-    return ScoreResult(path, done, float(total[0]) if total else 0.0, scored_by)
+    return ScoreResult(path, done, float(total), scored_by)
+
+
+@contextmanager
+def _scratch(workspace: Workspace) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A DuckDB file of our own that collects the answers: file and table are written when there are all."""
+    path = workspace.home.root / ".score.duckdb"
+    settings = workspace.settings
+    remove(path)
+    try:
+        with DuckDBWarehouse(path, settings.threads, settings.memory_limit).connect(read_only=False) as connection:
+            yield connection
+    finally:
+        remove(path)
 
 
 def _answers(workspace: Workspace, shop: Shop, answer: Scorer, scored_by: str) -> Iterator[pa.Table]:
@@ -186,13 +202,11 @@ def _answers(workspace: Workspace, shop: Shop, answer: Scorer, scored_by: str) -
         yield pa.Table.from_pandas(table, preserve_index=False)
 
 
-def _export(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
-    """Write the file beside its place, then rename."""
-    kind = "format csv, header" if path.suffix == ".csv" else "format parquet"
-    with replacing(path) as temporary:
-        target = str(temporary).replace("'", "''")
-        connection.execute(
-            "copy (select customer_id, p_return, value_if_return, expected_value, value_if_return_low, "
-            "value_if_return_high, percentile from marts.customer_predictions "
-            f"order by expected_value desc, customer_id) to '{target}' ({kind})"
-        )
+def _export(connection: duckdb.DuckDBPyConnection, path: Path, suffix: str) -> None:
+    kind = "format csv, header" if suffix == ".csv" else "format parquet"
+    target = str(path).replace("'", "''")
+    connection.execute(
+        "copy (select customer_id, p_return, value_if_return, expected_value, value_if_return_low, "
+        "value_if_return_high, percentile from answers "
+        f"order by expected_value desc, customer_id) to '{target}' ({kind})"
+    )

@@ -6,6 +6,7 @@ in parallel.
 
 from __future__ import annotations
 
+import logging
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
@@ -42,8 +43,10 @@ OUTPUTS = (
     "percentile",
 )
 
-_METRICS_A_BATCH = 1000
-_PARAMS_A_BATCH = 100
+_ABOUT = {
+    "mlflow.experimentKind": "custom_model_development",  # the UI opens on runs and models, not on GenAI traces
+    "mlflow.note.content": "Customer lifetime value: `clv run`, tuning with its trials, training, evaluation.",
+}
 
 
 class Run:
@@ -98,6 +101,7 @@ class Tracker:
     def __init__(self, settings: Settings, run_id: str | None = None) -> None:
         self.settings = settings
         self._project_run_id = run_id
+        logging.getLogger("mlflow.store.db").setLevel(logging.CRITICAL)  # it prints tracebacks beside our one sentence
         mlflow.set_tracking_uri(settings.tracking_uri)
         mlflow.set_registry_uri(settings.tracking_uri)
         try:
@@ -120,7 +124,7 @@ class Tracker:
         local = self.settings.tracking_uri.startswith("sqlite:")
         with home.writing("init"), store_errors(self.settings.tracking_uri):
             if self.client.get_experiment_by_name(EXPERIMENT) is None:
-                self.client.create_experiment(EXPERIMENT, home.artifacts.as_uri() if local else None)
+                self.client.create_experiment(EXPERIMENT, home.artifacts.as_uri() if local else None, tags=_ABOUT)
         return self
 
     @property
@@ -292,4 +296,5 @@ def store_errors(uri: str) -> Iterator[None]:
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0]
+    lines = str(error).strip().splitlines()
+    return next((line for line in lines if not line.startswith("(raised as a result of")), lines[0])

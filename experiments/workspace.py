@@ -13,7 +13,7 @@ from experiments.console import Console
 if TYPE_CHECKING:  # imported where they are used: pandas, DuckDB and MLflow take seconds, `clv --help` should not
     from clv.contract import Contract
     from clv.snapshots import Shop
-    from clv.warehouse import DuckDBWarehouse
+    from clv.warehouse import Warehouse
     from experiments.registry import Registry
     from experiments.tracking import Tracker
 
@@ -38,7 +38,7 @@ class Workspace:
         return Home(self.settings.home, self.settings.lock_wait_seconds).open()
 
     @cached_property
-    def warehouse(self) -> DuckDBWarehouse:
+    def warehouse(self) -> Warehouse:
         """The warehouse; a home that can't be used or is of tomorrow is told before anything is read."""
         from clv.warehouse import open_warehouse
 

@@ -1,5 +1,11 @@
 """Fixtures of all rooms; `--scale full` runs the same tests on more data."""
 
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -41,3 +47,30 @@ def cdnow_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
     lines = [",".join(line.split()) for line in source.read_text().splitlines() if line.strip()]
     path.write_text("customer_id,date,cds,amount\n" + "\n".join(lines[1:]) + "\n")
     return path
+
+
+@dataclass(frozen=True)
+class BigQueryFacade:
+    """Where the stand-in for BigQuery listens."""
+
+    rest: str
+    storage: str
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What makes clients and `clv` talk to it."""
+        return {"BIGQUERY_EMULATOR_HOST": self.rest, "BIGQUERY_STORAGE_EMULATOR_HOST": self.storage}
+
+
+@pytest.fixture(scope="session")
+def bigquery_facade() -> Iterator[BigQueryFacade]:
+    """A process that speaks BigQuery (see tests/bigquery/facade); use a project of your own to be alone in it."""
+    folder = str(REPOSITORY / "tests" / "bigquery")
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [folder, os.environ.get("PYTHONPATH")]))}
+    with subprocess.Popen(
+        [sys.executable, "-m", "facade"], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        addresses = process.stdout.readline()
+        assert addresses, "the façade did not start"
+        yield BigQueryFacade(**json.loads(addresses))
+        process.terminate()

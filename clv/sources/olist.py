@@ -200,14 +200,22 @@ CURRENCY = "BRL"
 TIME_ZONE = "America/Sao_Paulo"
 """Olist's time zone; its times are local already."""
 
-CUSTOMERS = "select customer_unique_id as customer_id from {raw}.olist_customers"
-"""SQL of the shop's customers, repeats included; ``{raw}`` stands for the schema."""
+CUSTOMERS = "select customer_unique_id as customer_id from raw.olist_customers"
+"""SQL of the shop's customers, repeats included."""
+
+ORDERS = """
+    select orders.order_id, customers.customer_id as order_customer_id
+    from raw.olist_customers as customers
+    left join raw.olist_orders as orders on customers.customer_id = orders.customer_id
+    where customers.customer_unique_id = $customer_id
+"""
+"""SQL of a person's orders, and the ids the person has in them."""
 
 TOTALS = """
     select
-        (select count(distinct customer_unique_id) from raw.olist_customers),
-        (select count(*) from raw.olist_orders),
-        (select coalesce(sum(payment_value), 0) from raw.olist_order_payments)
+        (select count(distinct customer_unique_id) from raw.olist_customers) as customer_count,
+        (select count(*) from raw.olist_orders) as order_count,
+        (select coalesce(sum(payment_value), 0) from raw.olist_order_payments) as total_amount
 """
 """SQL of customers, orders and their total amount."""
 
@@ -221,7 +229,7 @@ PURCHASE_DAYS = """
         inner join raw.olist_customers as customers using (customer_id)
         inner join raw.olist_order_payments as payments using (order_id)
         where orders.order_status not in ('canceled', 'unavailable')
-        group by all
+        group by 1, 2
         having sum(payments.payment_value) > 0
     )
     group by purchase_date

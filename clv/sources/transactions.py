@@ -21,14 +21,21 @@ TIME_ZONE = "UTC"
 CURRENCY = "USD"
 """Currency of a shop that names none."""
 
-CUSTOMERS = "select customer_id from {raw}.transactions"
-"""SQL of the shop's customers, repeats included; ``{raw}`` stands for the schema."""
+CUSTOMERS = "select customer_id from raw.transactions"
+"""SQL of the shop's customers, repeats included."""
+
+ORDERS = """
+    select distinct order_id, cast(null as string) as order_customer_id
+    from raw.transactions
+    where customer_id = $customer_id
+"""
+"""SQL of a person's orders; the person has no other id."""
 
 TOTALS = """
     select
-        count(distinct customer_id),
-        count(distinct order_id) + count(*) filter (where order_id is null),
-        coalesce(sum(amount), 0)
+        count(distinct customer_id) as customer_count,
+        count(distinct order_id) + count(*) - count(order_id) as order_count,
+        coalesce(sum(amount), 0) as total_amount
     from raw.transactions
 """
 """SQL of customers, orders (a row without order id counts as one) and their total amount."""
@@ -38,7 +45,7 @@ PURCHASE_DAYS = """
     from (
         select customer_id, cast(purchased_at as date) as purchase_date
         from raw.transactions
-        group by all
+        group by 1, 2
         having sum(amount) > 0
     )
     group by purchase_date

@@ -9,6 +9,9 @@
 {% macro default__type_double() %}double{% endmacro %}
 {% macro bigquery__type_double() %}float64{% endmacro %}
 
+{# Of GoogleSQL itself; `bigint` is an alias that only BigQuery knows. #}
+{% macro bigquery__type_bigint() %}int64{% endmacro %}
+
 {# Days from one date to another. #}
 {% macro days_between(first, last) %}{{ return(adapter.dispatch('days_between')(first, last)) }}{% endmacro %}
 {% macro default__days_between(first, last) %}({{ last }} - {{ first }}){% endmacro %}
@@ -36,6 +39,13 @@
 {% macro all_but(relation, column) %}{{ return(adapter.dispatch('all_but')(relation, column)) }}{% endmacro %}
 {% macro default__all_but(relation, column) %}{{ relation }}.* exclude ({{ column }}){% endmacro %}
 {% macro bigquery__all_but(relation, column) %}{{ relation }}.* except ({{ column }}){% endmacro %}
+
+{# A number that stands for the columns of a row, such that sums of it stand for rows in any order. #}
+{% macro checksum(columns) %}{{ return(adapter.dispatch('checksum')(columns)) }}{% endmacro %}
+{% macro default__checksum(columns) %}hash({{ columns | join(', ') }}){% endmacro %}
+{% macro bigquery__checksum(columns) -%}
+    cast(farm_fingerprint(to_json_string(struct({{ columns | join(', ') }}))) as numeric)
+{%- endmacro %}
 
 {# 1 = Monday .. 7 = Sunday; the first day of year 1 was a Monday. #}
 {% macro iso_weekday(date) -%}

@@ -3,8 +3,9 @@
 
     `days` is what `merge_days` makes; `cutoffs` needs `cutoff_date`. What only depends on the past of a day is added
     up once per day (`purchase_steps`, `day_steps`). What depends on the cutoff itself (windows, deliveries and reviews
-    known by then) takes one join of days and cutoffs with one grouping (`totals`); the number of days found there
-    says which day was the last, and that day's row has the rest.
+    known by then) takes one join of days and cutoffs with one grouping (`totals`), of no more days than matter: the
+    customer's last before the cutoff, those of the longest window, and those with a delivery or review. The last day
+    says which row has the rest.
 
     A delivery counts from its date; a review's score from the day the customer answered. Sums are of decimals and
     integers, therefore exact and independent of the order of the rows; the result is cast at the end.
@@ -52,12 +53,12 @@
     day_steps as (
 
         select
-            customer_key,
-            row_number() {{ in_order }} as day_number,
+            *,
+            coalesce(lead(purchase_date) {{ in_order }}, date '9999-12-31') as next_date,
             count(case when is_purchase then 1 end) {{ so_far }} as purchase_count,
             sum(amount) {{ so_far }} as amount_total,
             count(case when return_amount > 0 then 1 end) {{ so_far }} as return_count,
-            sum(return_amount) {{ so_far }} as return_amount
+            sum(return_amount) {{ so_far }} as return_total
         from {{ days }}
 
     ),
@@ -65,7 +66,12 @@
     steps as (
 
         select
-            day_steps.*,
+            day_steps.customer_key,
+            day_steps.purchase_date as step_date,
+            day_steps.purchase_count,
+            day_steps.amount_total,
+            day_steps.return_count,
+            day_steps.return_total as return_amount,
             last_step.customer_id,
             first_step.purchase_date as first_purchase_date,
             last_step.purchase_date as last_purchase_date,
@@ -112,7 +118,7 @@
         select
             days.customer_key,
             cutoffs.cutoff_date,
-            count(*) as day_count,
+            max(days.purchase_date) as step_date,
             {% for window in windows -%}
             count(case when days.is_purchase and {{ age }} < {{ window }} then 1 end) as purchase_count_{{ window }}d,
             sum(case when {{ age }} < {{ window }} then days.amount else 0 end) as amount_{{ window }}d,
@@ -127,8 +133,13 @@
             count(case when days.is_purchase and {{ is_answered }} then 1 end) as answered_review_count,
             count(case when days.is_purchase and {{ is_answered }} then days.review_score end) as score_count,
             sum(case when days.is_purchase and {{ is_answered }} then days.review_score end) as score_total
-        from {{ days }} as days
+        from day_steps as days
         inner join {{ cutoffs }} as cutoffs on days.purchase_date <= cutoffs.cutoff_date
+        where
+            days.next_date > cutoffs.cutoff_date
+            or {{ age }} < {{ windows | max }}
+            or days.delivered_date is not null
+            or days.review_created_date is not null
         group by days.customer_key, cutoffs.cutoff_date
 
     ),
@@ -174,7 +185,7 @@
         inner join steps
             on
                 totals.customer_key = steps.customer_key
-                and totals.day_count = steps.day_number
+                and totals.step_date = steps.step_date
 
     )
 

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import textwrap
 import time
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 
 import duckdb
@@ -208,6 +208,18 @@ def test_a_full_disk_changes_nothing(settings: Settings) -> None:
     assert leftovers(path) == set()
 
 
+def test_nothing_bought_since_is_knowledge_too(killed: Settings, report: TransformReport) -> None:
+    """An as-of day later than the last purchase, up to tomorrow."""
+    as_of = date(2021, 2, 14)
+    later = transform(killed, as_of_date=as_of, horizon_days=45, today=as_of - timedelta(days=1))
+    path = open_warehouse(killed).path
+    assert later.cutoffs[-1] == as_of
+    assert later.cutoffs[-2] == as_of - timedelta(days=45)
+    assert query(path, f"select min(recency_days) from marts.customer_snapshots where cutoff_date = '{as_of}'") == [
+        ((as_of - LAST).days,)
+    ]
+
+
 @pytest.mark.parametrize("horizon", [0, -3])
 def test_refuses_a_horizon_that_is_none(settings: Settings, horizon: int) -> None:
     write_log(settings)
@@ -221,11 +233,13 @@ def test_refuses_a_horizon_longer_than_the_history(settings: Settings) -> None:
         transform(settings, as_of_date=None, horizon_days=400)
 
 
-@pytest.mark.parametrize("as_of", [date(2019, 12, 31), date(2020, 12, 31)])
-def test_refuses_an_as_of_day_outside_the_data(settings: Settings, as_of: date) -> None:
+@pytest.mark.parametrize(
+    ("as_of", "found"), [(date(2019, 12, 31), "before the first purchase"), (date(2021, 3, 3), "later than tomorrow")]
+)
+def test_refuses_an_as_of_day_that_cannot_be(settings: Settings, as_of: date, found: str) -> None:
     write_log(settings)
-    with pytest.raises(InputError, match=f"As-of day {as_of} is outside .* from {FIRST} to {LAST}"):
-        transform(settings, as_of_date=as_of, horizon_days=45)
+    with pytest.raises(InputError, match=f"As-of day {as_of} is {found}; expected a day from {FIRST} to 2021-03-02"):
+        transform(settings, as_of_date=as_of, horizon_days=45, today=date(2021, 3, 1))
 
 
 def test_needs_a_loaded_shop(settings: Settings) -> None:

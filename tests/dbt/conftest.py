@@ -144,9 +144,9 @@ def _add_order(raw: Raw, draw: random.Random, person: int, at: datetime) -> None
 
 
 def write_raw(path: Path, raw: Raw) -> None:
-    """The raw schema, as ``clv load`` leaves it."""
-    path.unlink(missing_ok=True)
+    """The raw schema, as ``clv load`` leaves it; the marts stay as they are."""
     with duckdb.connect(str(path)) as connection:
+        connection.execute("drop schema if exists raw cascade")
         connection.execute("create schema raw")
         for table, columns in DDL.items():
             connection.execute(f"create table raw.{table} ({columns})")
@@ -156,12 +156,19 @@ def write_raw(path: Path, raw: Raw) -> None:
                 connection.execute(f"insert into raw.{table} by name select * from rows")
 
 
+Write = Callable[[Path, Raw], None]
 Build = Callable[[Raw, date], Path]
 
 
 @pytest.fixture(scope="session")
 def raw() -> Raw:
     return make_raw()
+
+
+@pytest.fixture(scope="session")
+def write() -> Write:
+    """Put raw tables in the place of those in a warehouse file; its marts stay."""
+    return write_raw
 
 
 @pytest.fixture(scope="session")

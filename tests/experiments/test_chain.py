@@ -20,7 +20,7 @@ from experiments.console import Console
 from experiments.demo import served
 from experiments.workspace import Workspace
 
-pytestmark = [pytest.mark.xdist_group("chain"), pytest.mark.timeout(600)]
+pytestmark = pytest.mark.timeout(600)
 
 COLUMNS = ["customer_id", "p_return", "value_if_return", "expected_value"]
 

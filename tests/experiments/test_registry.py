@@ -14,16 +14,23 @@ from experiments.registry import ALIAS, STAGE, Registry
 from experiments.tracking import MODEL, Tracker
 
 
-@pytest.fixture
-def registry(tmp_path: Path) -> Registry:
-    """A registry with three versions and nothing in Production."""
-    settings = Settings(home=tmp_path / "home")
-    home = Home(settings.home).open()
-    tracker = Tracker(settings).open()
-    tracker.client.create_registered_model(MODEL)
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with three versions and nothing in Production; a fresh store takes seconds, a copy of it none."""
+    folder = tmp_path_factory.mktemp("registry")
+    settings = Settings(home=folder / "home")
+    Home(settings.home).open()
+    client = Tracker(settings).open().client
+    client.create_registered_model(MODEL)
     for _ in range(3):
-        tracker.client.create_model_version(MODEL, source=str(tmp_path))
-    return Registry(tracker, home)
+        client.create_model_version(MODEL, source=str(folder))
+    return settings.home
+
+
+@pytest.fixture
+def registry(template: Path, copied, tmp_path: Path) -> Registry:
+    settings = Settings(home=copied(template, tmp_path / "home"))
+    return Registry(Tracker(settings).open(), Home(settings.home))
 
 
 def move_by_hand(client: MlflowClient, version: str, stage: str = STAGE) -> None:

@@ -1,0 +1,308 @@
+"""The service beside `mlflow models serve` and a bare FastAPI echo: one run, loopback, one worker each, the same model.
+
+Needs ``wrk`` (``apt install wrk``) and a home that ``clv run`` or ``clv demo`` has filled:
+``.venv/bin/python -m benchmarks.serving --home .clv`` (as a module: run by its path, this file would hide the package
+it measures). Model A is one hurdle of 300 + 300 trees, model B the default
+recipe; both are fitted here on the home's snapshots and registered in a store of their own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import httpx
+import mlflow
+import numpy as np
+import pandas as pd
+import uvicorn
+from fastapi import FastAPI, Request, Response
+
+from clv.models.model import Model
+from clv.models.recipe import Recipe
+from clv.predictor import Predictor
+from clv.settings import Settings
+from clv.snapshots import read_snapshots
+from experiments.console import Console
+from experiments.tracking import Tracker
+from experiments.workspace import Workspace
+from serving.server import listen
+
+RECIPES = {"A": Recipe(family="hurdle", bags=1, trees=300, value_trees=300), "B": Recipe()}
+LUA = """
+wrk.method = "POST"
+wrk.headers["Content-Type"] = "application/json"
+local file = io.open("{body}", "rb")
+wrk.body = file:read("*a")
+file:close()
+"""
+
+
+@dataclass
+class Speed:
+    """What wrk measured."""
+
+    per_second: float
+    p50: float
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--home", type=Path, default=Path(".clv"), help="home that `clv run` has filled")
+    parser.add_argument("--seconds", type=int, default=8, help="length of each measurement")
+    parser.add_argument("--echo", type=int, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.echo:
+        serve_echo(arguments.echo)
+        return
+    with tempfile.TemporaryDirectory(prefix="clv-bench-") as folder:
+        measure(arguments.home, Path(folder), arguments.seconds)
+
+
+def serve_echo(port: int) -> None:
+    """A FastAPI app that sends the body back."""
+    app = FastAPI()
+
+    @app.post("/predict")
+    async def echo(request: Request) -> Response:
+        return Response(await request.body(), media_type="application/json")
+
+    uvicorn.run(app, port=port, log_level="warning", access_log=False)
+
+
+def measure(home: Path, folder: Path, seconds: int) -> None:
+    store = Settings(home=folder)
+    frame, predictors = register(home, store)
+    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, wrk")
+    for number, (name, predictor) in enumerate(predictors.items(), start=1):
+        matrix = predictor.encoder.encode(frame.head(1))
+        boosters = [booster for hurdle in predictor.hurdles for booster in (hurdle.p_return, hurdle.value)]
+        raw = p50(lambda boosters=boosters, matrix=matrix: [one.inplace_predict(matrix) for one in boosters])
+        uri = f"models:/clv/{number}"
+        with ExitStack() as running:
+            ours = running.enter_context(service(store, uri, folder))
+            theirs = running.enter_context(mlflow_serve(store, uri, folder))
+            echo = running.enter_context(started(["-m", "benchmarks.serving", "--echo"], {}, folder, "/docs"))
+            same_answers(ours, theirs, frame.head(20), predictor)
+
+            def speed(url: str, path: str, body: dict, connections: int) -> Speed:
+                return wrk(url + path, body, connections, seconds, folder)
+
+            one, many = frame.head(1), frame.sample(1000, replace=True, random_state=0)
+            one_8 = [speed(ours, "/predict", customers(one), 8), speed(theirs, "/invocations", split(one), 8)]
+            row(f"{name}: 1 row, 8 connections, requests/s", *(s.per_second for s in one_8), 20 if name == "A" else 5)
+            single, echoed = speed(ours, "/predict", customers(one), 1), speed(echo, "/predict", customers(one), 1)
+            bound = echoed.p50 + 1.5 * raw
+            print(
+                f"{name}: 1 row, 1 connection, p50: {single.p50:.2f} ms; echo {echoed.p50:.2f} + 1.5 x raw "
+                f"{raw:.2f} = {bound:.2f} ms: {verdict(single.p50 <= bound)}"
+            )
+            if name == "A":
+                thousand = [speed(ours, "/predict", customers(many), 1), speed(theirs, "/invocations", split(many), 1)]
+                row("A: 1,000 rows, 1 connection, p50 ms", thousand[1].p50, thousand[0].p50, 5)
+            else:
+                purchases(ours)
+
+
+def register(home: Path, store: Settings) -> tuple[pd.DataFrame, dict[str, Predictor]]:
+    """Fit both models on the home's snapshots and register them."""
+    workspace = Workspace(Settings(home=home), Console(quiet=True))
+    shop = workspace.shop()
+    today = read_snapshots(workspace.warehouse, workspace.contract, [shop.as_of_date])
+    labelled = read_snapshots(workspace.warehouse, workspace.contract, shop.cutoffs[-3:])
+    workspace.tracker  # noqa: B018  (sets the store's address)
+    served = mlflow.pyfunc.load_model("models:/clv/Production").unwrap_python_model().predictor
+    tracker = Tracker(store).open()
+    types = {one.name: "float64" if one.kind == "number" else "object" for one in workspace.contract}
+    frame = today.frame[workspace.contract.names].astype(types)
+    text = [one.name for one in workspace.contract if one.kind == "category"]
+    made = {}
+    for name, recipe in RECIPES.items():
+        model = Model(workspace.contract, recipe, seed=1, threads=2).fit(
+            labelled.frame,
+            labelled.future_value,
+            is_return=labelled.is_return,
+            today=today.frame,
+            horizon_days=shop.horizon_days,
+        )
+        predictor = replace(
+            model.predictor_,
+            about={**served.about, "recipe": recipe.model_dump()},
+            percentiles=served.percentiles,
+            features_sql=served.features_sql,
+        )
+        model_folder = store.home / f"model-{name}"
+        predictor.save(model_folder)
+        (model_folder / "figures").mkdir()
+        with tracker.run(name) as run:
+            tracker.log_model(
+                run,
+                model_folder,
+                contract=workspace.contract,
+                example=frame.dropna(subset=text).head(2),
+                version_tags={},
+                description=name,
+            )
+        made[name] = predictor
+    return frame, made
+
+
+@contextmanager
+def started(words: list[str], environment: dict[str, str], folder: Path, ready: str) -> Iterator[str]:
+    """A server on a free port, which is its last argument; yields its address."""
+    with listen("127.0.0.1", 0) as probe:
+        port = probe.getsockname()[1]
+    url = f"http://127.0.0.1:{port}"
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # `mlflow models serve` looks for uvicorn there
+    with (folder / f"server-{port}.log").open("w") as output:
+        process = subprocess.Popen(
+            [sys.executable, *words, str(port)],
+            env={**os.environ, "PATH": path, **environment},
+            stdout=output,
+            stderr=output,
+        )
+        try:
+            deadline = time.monotonic() + 120
+            while True:
+                try:
+                    if httpx.get(url + ready, timeout=5).status_code == 200:
+                        break
+                except httpx.TransportError:
+                    pass
+                if process.poll() is not None or time.monotonic() > deadline:
+                    raise SystemExit(f"{words} did not start:\n{Path(output.name).read_text()[-2000:]}")
+                time.sleep(0.2)
+            yield url
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def service(store: Settings, uri: str, folder: Path):  # type: ignore[no-untyped-def]
+    """Our service."""
+    environment = {"CLV_HOME": str(store.home), "CLV_MODEL_URI": uri}
+    return started(["-m", "serving", "--port"], environment, folder, "/ready")
+
+
+def mlflow_serve(store: Settings, uri: str, folder: Path):  # type: ignore[no-untyped-def]
+    """MLflow's own, one worker."""
+    words = ["-m", "mlflow", "models", "serve", "-m", uri, "--env-manager", "local", "--workers", "1", "--port"]
+    return started(words, {"MLFLOW_TRACKING_URI": store.tracking_uri}, folder, "/ping")
+
+
+def customers(frame: pd.DataFrame) -> dict:
+    """The body of our service."""
+    features = json.loads(frame.to_json(orient="records", double_precision=15))
+    return {"customers": [{"customer_id": str(row), "features": one} for row, one in enumerate(features)]}
+
+
+def split(frame: pd.DataFrame) -> dict:
+    """The body of MLflow's."""
+    return {"dataframe_split": json.loads(frame.to_json(orient="split", double_precision=15, index=False))}
+
+
+def same_answers(ours: str, theirs: str, frame: pd.DataFrame, predictor: Predictor) -> None:
+    """Both answer the same fields with the same numbers."""
+    mine = pd.DataFrame(httpx.post(f"{ours}/predict", json=customers(frame)).raise_for_status().json()["predictions"])
+    answer = httpx.post(f"{theirs}/invocations", json=split(frame), timeout=60).raise_for_status().json()
+    other = pd.DataFrame(answer["predictions"])
+    np.testing.assert_allclose(mine[other.columns].to_numpy(float), other.to_numpy(float), rtol=1e-9)
+
+
+def wrk(url: str, body: dict, connections: int, seconds: int, folder: Path) -> Speed:
+    (folder / "body.json").write_text(json.dumps(body))
+    script = folder / "post.lua"
+    script.write_text(LUA.format(body=folder / "body.json"))
+    command = ["wrk", "-t1", f"-c{connections}", "--latency", "--timeout", "30s", "-s", str(script), url]
+    subprocess.run([*command, "-d2s"], check=True, capture_output=True)  # warm
+    text = subprocess.run([*command, f"-d{seconds}s"], check=True, capture_output=True, text=True).stdout
+    if "Non-2xx" in text or "Socket errors" in text:
+        raise SystemExit(f"{url} failed under load:\n{text}")
+    value, unit = re.search(r"50%\s+([\d.]+)(us|ms|s)", text).groups()  # type: ignore[union-attr]
+    rate = re.search(r"Requests/sec:\s+([\d.]+)", text)[1]  # type: ignore[index]
+    return Speed(float(rate), float(value) * {"us": 1e-3, "ms": 1, "s": 1e3}[unit])
+
+
+def purchases(url: str) -> None:
+    """`/predict/purchases` for one and for 20,000 customers, with `/health` asked meanwhile."""
+    one = log(3, 1)
+    rows = log(60_000, 20_000)
+    with httpx.Client(base_url=url, timeout=60) as client:
+
+        def ask(body: dict) -> None:
+            client.post("/predict/purchases", json=body).raise_for_status()
+
+        single = p50(lambda: ask(one), 60)
+        print(f"B: /predict/purchases, 1 customer, p50: {single:.0f} ms; bar 60 ms: {verdict(single <= 60)}")
+        waits: list[float] = []
+        done = threading.Event()
+
+        def watch() -> None:
+            with httpx.Client(base_url=url) as other:
+                while not done.is_set():
+                    at = time.perf_counter()
+                    other.get("/health")
+                    waits.append((time.perf_counter() - at) * 1e3)
+                    time.sleep(0.005)
+
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        many = p50(lambda: ask(rows), 5)
+        done.set()
+        watcher.join()
+    print(f"B: /predict/purchases, 20,000 customers, p50: {many:.0f} ms; bar 3,000 ms: {verdict(many <= 3000)}")
+    worst = max(waits)
+    print(
+        f"   /health meanwhile: p50 {statistics.median(waits):.1f}, p99 {np.quantile(waits, 0.99):.1f}, worst "
+        f"{worst:.0f} ms of {len(waits):,}; bar 50 ms: {verdict(worst < 50)}"
+    )
+
+
+def log(rows: int, count: int) -> dict:
+    """Purchases of so many customers."""
+    draw = np.random.default_rng(0)
+    days = pd.Timestamp("2018-01-01") + pd.to_timedelta(draw.integers(0, 180, rows), "D")
+    return {
+        "as_of": "2018-06-30",
+        "purchases": [
+            {"customer_id": f"c{who}", "purchased_at": str(day), "amount": round(float(amount), 2)}
+            for who, day, amount in zip(np.arange(rows) % count, days, draw.gamma(2, 50, rows), strict=True)
+        ],
+    }
+
+
+def p50(action: Callable[[], object], times: int = 500) -> float:
+    """Median milliseconds of an action."""
+    action()
+    waits = []
+    for _ in range(times):
+        at = time.perf_counter()
+        action()
+        waits.append((time.perf_counter() - at) * 1e3)
+    return statistics.median(waits)
+
+
+def row(what: str, numerator: float, denominator: float, bar: float) -> None:
+    ratio = numerator / denominator
+    print(f"{what}: {numerator:,.1f} against {denominator:,.1f}: {ratio:.1f}x, bar {bar}x: {verdict(ratio >= bar)}")
+
+
+def verdict(reached: bool) -> str:
+    return "reached" if reached else "NOT reached"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,265 @@
+"""Snapshots by the project's own SQL on DuckDB against pandas, and how time grows with the number of orders.
+
+    python benchmarks/warehouse.py            # 200,000 orders, growth to 1,000,000
+    python benchmarks/warehouse.py --full     # 2 million orders x 12 cutoffs, growth to 10 million
+
+Both read the same Parquet file of orders and must find the same numbers. The pandas side is written as one who knows
+pandas would: sorted once, `groupby` with built-in reductions, no `apply`. Each run is a process of its own; memory is
+the most that the process and its children held at any time. The SQL is what `clv transform` compiles and a model
+carries, so DuckDB also computes the columns that only shops like Olist have.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pandas as pd
+import psutil
+
+from clv.contract import read_contract
+from clv.settings import Settings
+from clv.transform import serving_sql, transform
+from clv.warehouse import DuckDBWarehouse, open_warehouse
+
+CUTOFFS = [pd.Timestamp("2020-03-31") + pd.DateOffset(months=3 * quarter) for quarter in range(12)]
+COMPARED = [
+    *("recency_days", "tenure_days", "purchase_count", "gap_mean_days", "gap_sd_days", "gap_ratio"),
+    *("amount_total", "amount_mean", "amount_max", "amount_first", "amount_last", "amount_trend"),
+    *(f"{what}_{days}d" for days in (30, 90, 180, 365) for what in ("purchase_count", "amount")),
+    *("return_count", "return_amount", "order_count", "first_weekday", "first_month"),
+]
+SHOP_COLUMNS = {
+    **dict.fromkeys(("category", "payment_type", "state"), "varchar"),
+    **dict.fromkeys(("item_count", "product_count", "category_count", "seller_count", "instalment_count"), "bigint"),
+    **dict.fromkeys(("promised_date", "delivered_date", "review_created_date", "review_answered_date"), "date"),
+    "freight_amount": "decimal(18, 4)",
+    "review_score": "bigint",
+}
+
+
+def write_orders(path: Path, orders: int, keys: str) -> None:
+    """Orders of four years; customers differ in how often they buy; one row in 40 is a return."""
+    key = "md5(customer::varchar)" if keys == "text" else "customer"
+    order_key = "md5((-number)::varchar)" if keys == "text" else "number"
+    with duckdb.connect() as connection:
+        connection.execute(f"""
+            copy (
+                select
+                    {key} as customer_id,
+                    {order_key} as order_id,
+                    timestamp '2019-01-01' + to_seconds(hash(number, 2) % 126230400) as purchased_at,
+                    ((hash(number, 3) % 20000 + 1) / 100 * if(hash(number, 4) % 40 = 0, -1, 1))::decimal(18, 4)
+                        as amount
+                from (
+                    select number, (power(hash(number, 1) % 1000003 / 1000003, 2) * {orders} / 3)::bigint as customer
+                    from range({orders}) as r (number)
+                )
+            ) to '{path}' (format parquet)
+        """)
+
+
+def by_duckdb(path: Path, sql: str, target: Path, threads: int, memory_limit: str) -> None:
+    with duckdb.connect(str(target.with_suffix(".duckdb"))) as connection:
+        connection.execute(f"set threads = {threads}; set memory_limit = '{memory_limit}'")
+        connection.execute(f"set temp_directory = '{target.with_suffix('.spill')}'")
+        nulls = ", ".join(f"null::{kind} as {name}" for name, kind in SHOP_COLUMNS.items())
+        connection.execute(f"create view purchases as select *, {nulls} from '{path}'")
+        days = ", ".join(f"('{cutoff.date()}'::date)" for cutoff in CUTOFFS)
+        connection.execute(f"create view cutoffs as select * from (values {days}) as c (cutoff_date)")
+        connection.execute(f"create table snapshots as {sql}")
+        names = ", ".join(COMPARED)
+        connection.execute(f"copy (select customer_id, cutoff_date, {names} from snapshots) to '{target}'")
+
+
+def by_pandas(path: Path, target: Path) -> None:
+    orders = pd.read_parquet(path)
+    orders["amount"] = orders["amount"].astype(float)
+    orders["day"] = orders["purchased_at"].dt.normalize()
+    orders["returned"] = (-orders["amount"]).clip(lower=0)
+    days = (
+        orders.groupby(["customer_id", "day"], sort=True)
+        .agg(amount=("amount", "sum"), returned=("returned", "sum"), orders=("order_id", "nunique"))
+        .reset_index()
+    )
+    days["amount"] = days["amount"].round(4)
+    days["is_return"] = days["returned"] > 0
+    purchases = days[days["amount"] > 0].copy()
+    purchases["gap"] = purchases.groupby("customer_id")["day"].diff().dt.days
+    snapshots = pd.concat([_snapshot(days, purchases, cutoff) for cutoff in CUTOFFS], ignore_index=True)
+    snapshots.to_parquet(target)
+
+
+def _snapshot(days: pd.DataFrame, purchases: pd.DataFrame, cutoff: pd.Timestamp) -> pd.DataFrame:
+    past = purchases[purchases["day"] <= cutoff]
+    known = days[days["day"] <= cutoff]
+    frame = past.groupby("customer_id").agg(
+        first=("day", "first"),
+        last=("day", "last"),
+        purchase_count=("day", "size"),
+        gap_mean_days=("gap", "mean"),
+        gap_sd_days=("gap", "std"),
+        amount_so_far=("amount", "sum"),
+        amount_max=("amount", "max"),
+        amount_first=("amount", "first"),
+        amount_last=("amount", "last"),
+        order_count=("orders", "sum"),
+    )
+    frame = frame.join(
+        known.groupby("customer_id").agg(
+            amount_total=("amount", "sum"), return_count=("is_return", "sum"), return_amount=("returned", "sum")
+        )
+    )
+    for window in (30, 90, 180, 365):
+        start = cutoff - pd.Timedelta(days=window)
+        counts = past[past["day"] > start].groupby("customer_id").size()
+        amounts = known[known["day"] > start].groupby("customer_id")["amount"].sum()
+        frame[f"purchase_count_{window}d"] = counts.reindex(frame.index, fill_value=0)
+        frame[f"amount_{window}d"] = amounts.reindex(frame.index, fill_value=0.0)
+    count = frame["purchase_count"]
+    frame["recency_days"] = (cutoff - frame["last"]).dt.days
+    frame["tenure_days"] = (cutoff - frame["first"]).dt.days
+    frame["gap_ratio"] = frame["recency_days"] / frame["gap_mean_days"]
+    frame["amount_mean"] = frame["amount_so_far"] / count
+    earlier = (frame["amount_so_far"] - frame["amount_last"]) / (count - 1)
+    frame["amount_trend"] = (frame["amount_last"] - earlier).where(count > 1)
+    frame["first_weekday"] = frame["first"].dt.isocalendar().day
+    frame["first_month"] = frame["first"].dt.month
+    frame["cutoff_date"] = cutoff.date()
+    return frame.reset_index()[["customer_id", "cutoff_date", *COMPARED]]
+
+
+def measure(arguments: list[str]) -> tuple[float, float]:
+    """Seconds and peak memory (GB, process and children) of this script in a process of its own."""
+    process = subprocess.Popen([sys.executable, __file__, *arguments], stdout=subprocess.PIPE, text=True)
+    peak, done = 0, threading.Event()
+
+    def watch() -> None:
+        nonlocal peak
+        root = psutil.Process(process.pid)
+        while not done.wait(0.05):
+            try:
+                peak = max(peak, sum(p.memory_info().rss for p in (root, *root.children(recursive=True))))
+            except psutil.Error:
+                continue
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    output, _ = process.communicate()
+    done.set()
+    watcher.join()
+    if process.returncode:
+        raise SystemExit(f"{' '.join(arguments)} failed with {process.returncode}")
+    return float(json.loads(output)["seconds"]), peak / 1e9
+
+
+def largest_difference(first: Path, second: Path) -> float:
+    """Largest relative difference of any number in two files of snapshots."""
+    worst = ", ".join(
+        f"max(abs(coalesce(a.{name}, -1) - coalesce(if(isnan(b.{name}::double), null, b.{name}), -1)) "
+        f"/ greatest(1, abs(coalesce(a.{name}, 0))))"
+        for name in COMPARED
+    )
+    with duckdb.connect() as connection:
+        row = connection.execute(
+            f"select {worst} from '{first}' as a inner join '{second}' as b "
+            "on a.customer_id = b.customer_id and a.cutoff_date = b.cutoff_date::date"
+        ).fetchall()[0]
+        unmatched = connection.execute(
+            f"select count(*) from '{first}' as a full join '{second}' as b on a.customer_id = b.customer_id "
+            "and a.cutoff_date = b.cutoff_date::date where a.customer_id is null or b.customer_id is null"
+        ).fetchall()[0][0]
+    if unmatched:
+        raise SystemExit(f"{unmatched} snapshots are in one of the two only")
+    return float(max(row))
+
+
+def compile_sql(folder: Path) -> str:
+    """The SELECT as dbt compiles it, from a transform of a shop of a few orders."""
+    settings = Settings(home=folder / "home", threads=2)
+    warehouse = open_warehouse(settings)
+    assert isinstance(warehouse, DuckDBWarehouse)
+    path = warehouse.path
+    path.parent.mkdir(parents=True)
+    with duckdb.connect(str(path)) as connection:
+        connection.execute("""
+            create schema raw;
+            create table raw.transactions as
+                select 'a' as customer_id, null::varchar as order_id, d::timestamp as purchased_at,
+                       1::decimal(18, 4) as amount
+                from generate_series(date '2020-01-01', date '2020-06-01', interval 9 day) as t (d);
+            create table raw.shop as
+                select 's' as shop_id, 'transactions' as source, 'EUR' as currency, 'UTC' as time_zone,
+                       date '2020-06-01' as as_of_date, date '2020-01-01' as first_purchase_date,
+                       date '2020-06-01' as last_purchase_date, 1::bigint as customer_count,
+                       1::bigint as order_count, 'f' as fingerprint;
+        """)
+    transform(settings, as_of_date=None, horizon_days=30)
+    return serving_sql(settings)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--full", action="store_true", help="the sizes of the README; minutes, and some GB of disk")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="for DuckDB; pandas has one")
+    parser.add_argument("--memory-limit", default="6GB", help="beyond it DuckDB spills to disk")
+    parser.add_argument("--run", nargs=3, metavar=("ENGINE", "ORDERS", "TARGET"), help=argparse.SUPPRESS)
+    parser.add_argument("--sql", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.run:
+        engine, orders, target = arguments.run[0], Path(arguments.run[1]), Path(arguments.run[2])
+        started = time.perf_counter()
+        if engine == "pandas":
+            by_pandas(orders, target)
+        else:
+            sql = Path(arguments.sql).read_text()
+            by_duckdb(orders, sql, target, arguments.threads, arguments.memory_limit)
+        print(json.dumps({"seconds": time.perf_counter() - started}))
+        return
+    if missing := set(COMPARED) - set(read_contract().names):
+        raise SystemExit(f"Not in the contract: {missing}")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        query = folder / "features.sql"
+        query.write_text(compile_sql(folder))
+        duck = ["--threads", str(arguments.threads), "--memory-limit", arguments.memory_limit, "--sql", str(query)]
+        count = 2_000_000 if arguments.full else 200_000
+        print(f"{count:,} orders x {len(CUTOFFS)} cutoffs, {arguments.threads} threads for DuckDB")
+        print("keys      pandas s  DuckDB s  faster  pandas GB  DuckDB GB    differ")
+        for keys in ("text", "integer"):
+            orders = folder / f"{keys}.parquet"
+            write_orders(orders, count, keys)
+            slow, much = measure(["--run", "pandas", str(orders), str(folder / "pandas.parquet")])
+            fast, little = measure([*duck, "--run", "duckdb", str(orders), str(folder / f"{keys}-duck.parquet")])
+            differ = largest_difference(folder / f"{keys}-duck.parquet", folder / "pandas.parquet")
+            print(
+                f"{keys:<8} {slow:9.1f} {fast:9.1f} {slow / fast:6.1f}x {much:10.2f} {little:10.2f} {differ:9.1e}",
+                flush=True,
+            )
+            if differ > 1e-6:
+                raise SystemExit("pandas and DuckDB disagree")
+        print(f"\ngrowth (DuckDB, text keys)\n{'orders':>11} {'seconds':>8} {'GB':>6} {'exponent':>9}")
+        before: tuple[int, float] | None = None
+        for count in (100_000, 1_000_000, *([10_000_000] if arguments.full else [])):
+            orders = folder / f"{count}.parquet"
+            write_orders(orders, count, "text")
+            seconds, memory = measure([*duck, "--run", "duckdb", str(orders), str(folder / f"{count}-duck.parquet")])
+            exponent = math.log(seconds / before[1]) / math.log(count / before[0]) if before else np.nan
+            print(f"{count:>11,} {seconds:8.1f} {memory:6.2f} {exponent:9.2f}", flush=True)
+            before = count, seconds
+            for file in folder.glob(f"{count}*"):
+                file.unlink()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,358 @@
+"""The warehouse that grows: BigQuery datasets DATASET_raw, DATASET_staging, DATASET_intermediate and DATASET_marts.
+
+Answers come as Arrow through the Storage Read API. Tables come in by load jobs, which cost nothing and are atomic each;
+several together go to tables of their own first, then one transaction moves all rows.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from pathlib import Path
+
+import duckdb
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from google.api_core.exceptions import NotFound
+from google.cloud import bigquery
+
+from clv.errors import InputError
+from clv.settings import Settings
+from clv.warehouse.google import Clients, clear_errors, make_clients
+from clv.warehouse.protocol import SCHEMAS
+
+LABELS = {"project": "clv"}
+_TABLE_NAME = re.compile(rf"\b({'|'.join(SCHEMAS)})\.(\w+)")
+_PARAMETER = re.compile(r"\$(\w+)")
+_ADDRESS = re.compile(r"(?P<project>[A-Za-z0-9.:-]+)/(?P<dataset>\w+)", re.ASCII)
+
+
+class BigQueryWarehouse:
+    """Datasets of one project.
+
+    Parameters
+    ----------
+    name
+        ``PROJECT/DATASET``.
+    settings
+        Emulator, if any, and the most bytes that a query may bill.
+    patience_seconds
+        How long a request is repeated that BigQuery doesn't answer.
+
+    Raises
+    ------
+    InputError
+        If the name is not of that form.
+    """
+
+    def __init__(self, name: str, settings: Settings, patience_seconds: float = 60) -> None:
+        found = _ADDRESS.fullmatch(name)
+        if found is None:
+            raise InputError(f"Warehouse bigquery://{name} is not an address; expected bigquery://PROJECT/DATASET.")
+        self.project, self.dataset = found["project"], found["dataset"]
+        self.settings = settings
+        self._retry = bigquery.DEFAULT_RETRY.with_timeout(patience_seconds)
+
+    @property
+    def address(self) -> str:
+        """As settings name it."""
+        return f"bigquery://{self.project}/{self.dataset}"
+
+    @cached_property
+    def clients(self) -> Clients:
+        """The clients, made when they are first needed."""
+        return make_clients(self.project, self.settings)
+
+    def table_id(self, schema: str, table: str) -> str:
+        """Full name of a table."""
+        return f"{self.project}.{self.dataset}_{schema}.{table}"
+
+    def translate(self, sql: str) -> str:
+        """The same SQL with full table names."""
+        return _TABLE_NAME.sub(lambda found: f"`{self.table_id(found[1], found[2])}`", sql)
+
+    # ---- reading
+
+    def query(self, sql: str, parameters: Mapping[str, str] | None = None) -> pa.Table:
+        """Answer of one SELECT as an Arrow table; ``$name`` stands for a parameter."""
+        given = [bigquery.ScalarQueryParameter(name, "STRING", value) for name, value in (parameters or {}).items()]
+        if given:
+            sql = _PARAMETER.sub(r"@\1", sql)
+        with clear_errors(self.address):
+            return self._run(sql, given).to_arrow(bqstorage_client=self.clients.storage)
+
+    def batches(self, sql: str, rows: int = 100_000) -> Iterator[pa.RecordBatch]:
+        """Answer of one SELECT as a stream of Arrow batches of about `rows` rows."""
+        with clear_errors(self.address):
+            yield from _of_size(self._run(sql).to_arrow_iterable(bqstorage_client=self.clients.storage), rows)
+
+    def frame(self, sql: str) -> pd.DataFrame:
+        """Answer of one SELECT as a frame, for a person to look at."""
+        import pandas_gbq  # type: ignore[import-untyped]
+
+        with clear_errors(self.address):
+            answer: pd.DataFrame = pandas_gbq.read_gbq(
+                self.translate(sql),
+                project_id=self.project,
+                bigquery_client=self.clients.rest,
+                dialect="standard",
+                configuration={"query": {"maximumBytesBilled": str(self.settings.maximum_bytes_billed)}},
+                use_bqstorage_api=not self.clients.is_emulated,  # it makes that client by itself
+                progress_bar_type=None,
+            )
+        return answer
+
+    def scanned_bytes(self, sql: str) -> int:
+        """How many bytes one statement would scan; nothing is run."""
+        with clear_errors(self.address):
+            job = self.clients.rest.query(
+                self.translate(sql),
+                job_config=bigquery.QueryJobConfig(dry_run=True, use_query_cache=False),
+                retry=self._retry,
+                job_retry=None,
+            )
+        return int(job.total_bytes_processed or 0)
+
+    def has_table(self, schema: str, table: str) -> bool:
+        """Whether the table or view is there."""
+        with clear_errors(self.address):
+            try:
+                self.clients.rest.get_table(self.table_id(schema, table), retry=self._retry)
+            except NotFound:
+                return False
+        return True
+
+    def _run(
+        self,
+        sql: str,
+        parameters: Sequence[bigquery.ScalarQueryParameter | bigquery.ArrayQueryParameter] = (),
+    ) -> bigquery.table.RowIterator:
+        configuration = bigquery.QueryJobConfig(
+            query_parameters=list(parameters),
+            maximum_bytes_billed=self.settings.maximum_bytes_billed,
+            labels=LABELS,
+        )
+        # Requests are repeated, jobs are not: that would go on for ten minutes, whatever the patience.
+        job = self.clients.rest.query(self.translate(sql), job_config=configuration, retry=self._retry, job_retry=None)
+        return job.result(retry=self._retry, job_retry=None)
+
+    # ---- writing
+
+    def write_table(self, schema: str, table: str, batches: Iterable[pa.RecordBatch], columns: pa.Schema) -> None:
+        """Create the table from Arrow batches by one load job, in the place of the former one."""
+        with clear_errors(self.address):
+            self._load(self.table_id(schema, table), batches, columns)
+
+    def _load(self, table_id: str, batches: Iterable[pa.RecordBatch], columns: pa.Schema) -> None:
+        configuration = bigquery.LoadJobConfig(
+            source_format=bigquery.SourceFormat.PARQUET,
+            schema=_fields(columns),
+            write_disposition=bigquery.WriteDisposition.WRITE_TRUNCATE,
+            labels=LABELS,
+        )
+        with tempfile.TemporaryFile() as file:
+            with pq.ParquetWriter(file, columns) as writer:
+                for batch in batches:
+                    writer.write_batch(batch)
+            self.clients.rest.load_table_from_file(file, table_id, rewind=True, job_config=configuration).result(
+                retry=self._retry
+            )
+
+    @contextmanager
+    def loading(self, *, keep: bool, workspace: Path) -> Iterator[Path]:
+        """Yield a local file for the next ``raw`` tables, and put them in the place of today's all together.
+
+        What fails before the transaction changes nothing. What was derived from the former tables is dropped after it.
+        """
+        path = workspace / "next.duckdb"  # DuckDB calls the catalog so: no schema may have that name
+        if keep:
+            self._fetch_raw(path)
+        yield path
+        with duckdb.connect(str(path), read_only=True) as connection, clear_errors(self.address):
+            names = [
+                name
+                for (name,) in connection.execute(
+                    "select table_name from information_schema.tables where table_schema = 'raw' order by 1"
+                ).fetchall()
+            ]
+            suffix = f"__{uuid.uuid4().hex[:8]}"
+            try:
+                for name in names:
+                    reader = connection.sql(f"select * from raw.{name}").to_arrow_reader()
+                    self._make_tables(name, suffix, reader.schema)
+                    self._load(self.table_id("raw", name + suffix), reader, reader.schema)
+                self._run(_move_all(names, suffix))
+            finally:
+                for name in names:
+                    self.clients.rest.delete_table(
+                        self.table_id("raw", name + suffix), not_found_ok=True, retry=self._retry
+                    )
+            if not keep:
+                self._drop_all_but(names)
+
+    def _fetch_raw(self, path: Path) -> None:
+        """Today's raw tables as a local DuckDB file."""
+        with duckdb.connect(str(path)) as connection, clear_errors(self.address):
+            connection.execute("create schema raw")
+            for item in self.clients.rest.list_tables(f"{self.project}.{self.dataset}_raw", retry=self._retry):
+                if "__" not in item.table_id:
+                    rows = self._run(f"select * from raw.{item.table_id}")
+                    connection.register("rows", rows.to_arrow(bqstorage_client=self.clients.storage))
+                    connection.execute(f"create table raw.{item.table_id} as select * from rows")
+                    connection.unregister("rows")
+
+    def _make_tables(self, name: str, suffix: str, columns: pa.Schema) -> None:
+        """The table if there is none yet, and the one that takes the load, which vanishes if we are killed."""
+        table = bigquery.Table(self.table_id("raw", name), _fields(columns))
+        table.labels = LABELS
+        found = self.clients.rest.create_table(table, exists_ok=True, retry=self._retry)
+        if [field.name for field in found.schema] != columns.names:
+            raise InputError(
+                f"BigQuery table {found.full_table_id} has columns {', '.join(f.name for f in found.schema)}; expected "
+                f"{', '.join(columns.names)}, so delete it and load again."
+            )
+        taker = bigquery.Table(self.table_id("raw", name + suffix), _fields(columns))
+        taker.expires = datetime.now(UTC) + timedelta(days=1)
+        self.clients.rest.create_table(taker, retry=self._retry)
+
+    def _drop_all_but(self, raw: Sequence[str]) -> None:
+        """Drop the raw tables of another source and everything derived."""
+        for schema in SCHEMAS:
+            for item in self.clients.rest.list_tables(f"{self.project}.{self.dataset}_{schema}", retry=self._retry):
+                if schema != "raw" or (item.table_id not in raw and "__" not in item.table_id):
+                    self.clients.rest.delete_table(item.reference, not_found_ok=True, retry=self._retry)
+
+    def erase(self, marks: Mapping[str, Sequence[str]], updates: Sequence[str] = ()) -> dict[str, int]:
+        """Delete the marked rows of all tables in one transaction.
+
+        BigQuery keeps deleted rows for time travel (7 days by default) and 7 more days for itself.
+        """
+        given = [bigquery.ArrayQueryParameter(column, "STRING", list(ids)) for column, ids in marks.items()]
+        with clear_errors(self.address):
+            conditions = dict(self._conditions(marks))
+            if not conditions:
+                return {}
+            tables = list(conditions)
+            counted = self._run(
+                " union all ".join(
+                    f"select {number} as number, count(*) as row_count from {table} where {conditions[table]}"
+                    for number, table in enumerate(tables)
+                ),
+                given,
+            )
+            counts = {tables[row["number"]]: int(row["row_count"]) for row in counted if row["row_count"]}
+            deletes = [f"delete from {table} where {conditions[table]}" for table in counts]
+            self._run(_transaction([*deletes, *updates]), given)
+        return counts
+
+    def _conditions(self, marks: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, str]]:
+        """Each table (not view) with some of these columns, and the WHERE that finds the marked rows."""
+        for schema in SCHEMAS:
+            for item in self.clients.rest.list_tables(f"{self.project}.{self.dataset}_{schema}", retry=self._retry):
+                if item.table_type == "TABLE":
+                    names = {
+                        field.name for field in self.clients.rest.get_table(item.reference, retry=self._retry).schema
+                    }
+                    if found := sorted(names & set(marks)):
+                        yield f"{schema}.{item.table_id}", " or ".join(f"{name} in unnest(@{name})" for name in found)
+
+
+def setup_bigquery(settings: Settings) -> tuple[str, ...]:
+    """Create the datasets of ``bigquery://PROJECT/DATASET`` where they are missing; labelled, and nothing expires.
+
+    Returns
+    -------
+    tuple of str
+        The datasets.
+
+    Raises
+    ------
+    InputError
+        If the warehouse is no BigQuery address, or a dataset is there in another location.
+    UnavailableError
+        If credentials or permission are missing, or BigQuery can't be reached.
+    """
+    kind, _, name = settings.warehouse.partition("://")
+    if kind != "bigquery":
+        raise InputError(f"Warehouse {settings.warehouse} is not BigQuery; expected bigquery://PROJECT/DATASET.")
+    warehouse = BigQueryWarehouse(name, settings)
+    ids = tuple(f"{warehouse.project}.{warehouse.dataset}_{schema}" for schema in SCHEMAS)
+    with clear_errors(warehouse.address):
+        for dataset_id in ids:
+            _set_up(warehouse.clients.rest, dataset_id, settings.bigquery_location)
+    return ids
+
+
+def _set_up(client: bigquery.Client, dataset_id: str, location: str) -> None:
+    wanted = bigquery.Dataset(dataset_id)
+    wanted.location = location
+    wanted.labels = LABELS
+    found = client.create_dataset(wanted, exists_ok=True)
+    if (found.location or location).lower() != location.lower():
+        raise InputError(
+            f"BigQuery dataset {dataset_id} is in {found.location}, not in {location}; give --location "
+            f"{found.location} or another name."
+        )
+    if found.default_table_expiration_ms or dict(found.labels) != dict(found.labels) | LABELS:
+        found.default_table_expiration_ms = None
+        found.labels = {**found.labels, **LABELS}
+        client.update_dataset(found, ["default_table_expiration_ms", "labels"])
+
+
+def _transaction(statements: Sequence[str]) -> str:
+    return ";\n".join(["begin transaction", *statements, "commit transaction"])
+
+
+def _move_all(names: Sequence[str], suffix: str) -> str:
+    """A script that gives each table the rows of its newly loaded one, all or none."""
+    statements = []
+    for name in names:
+        statements += [f"truncate table raw.{name}", f"insert into raw.{name} select * from raw.{name}{suffix}"]
+    return _transaction(statements)
+
+
+def _fields(columns: pa.Schema) -> list[bigquery.SchemaField]:
+    return [bigquery.SchemaField(column.name, _type(column)) for column in columns]
+
+
+def _type(column: pa.Field) -> str:
+    """BigQuery's type of an Arrow column.
+
+    Raises
+    ------
+    TypeError
+        If it is of a kind that none of our tables has.
+    """
+    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    for is_kind, name in (
+        (pa.types.is_boolean, "BOOL"),
+        (pa.types.is_integer, "INT64"),
+        (pa.types.is_floating, "FLOAT64"),
+        (pa.types.is_decimal, "NUMERIC"),
+        (pa.types.is_date, "DATE"),
+        (pa.types.is_string, "STRING"),
+        (pa.types.is_large_string, "STRING"),
+    ):
+        if is_kind(kind):
+            return name
+    if pa.types.is_timestamp(kind):
+        return "DATETIME" if kind.tz is None else "TIMESTAMP"
+    raise TypeError(f"Column {column.name} has Arrow type {kind}, which has no counterpart in BigQuery here.")
+
+
+def _of_size(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.RecordBatch]:
+    """Join small batches until there are `rows` rows."""
+    waiting: list[pa.RecordBatch] = []
+    for batch in batches:
+        waiting.append(batch)
+        if sum(item.num_rows for item in waiting) >= rows:
+            yield pa.concat_batches(waiting)
+            waiting = []
+    if waiting:
+        yield pa.concat_batches(waiting)

@@ -1,0 +1,187 @@
+"""The embedded warehouse: one DuckDB file, read by many, replaced as a whole by one writer.
+
+A writing step works on a copy of the file and renames it over the old one when everything has succeeded. A step that
+fails, is killed or fills the disk leaves the last good state, and readers keep the file they have opened.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import duckdb
+import pandas as pd
+import pyarrow as pa
+
+from clv.errors import InputError, UnavailableError
+from clv.home import remove, replacing
+
+
+class DuckDBWarehouse:
+    """A DuckDB file.
+
+    Parameters
+    ----------
+    path
+        The file; need not exist yet.
+    threads
+        0 means one per core.
+    memory_limit
+        As DuckDB writes it, for instance ``2GB``.
+    """
+
+    def __init__(self, path: Path, threads: int = 0, memory_limit: str = "2GB") -> None:
+        self.path = path
+        self.threads = threads or os.cpu_count() or 1
+        self.memory_limit = memory_limit
+
+    @property
+    def address(self) -> str:
+        """The file."""
+        return str(self.path)
+
+    @contextmanager
+    def connect(self, path: Path | None = None, *, read_only: bool = True) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Open the file (or the copy at `path`), by default to read.
+
+        Raises
+        ------
+        InputError
+            If there is nothing loaded yet.
+        UnavailableError
+            If the file is damaged, locked or the disk is full.
+        """
+        target = path or self.path
+        if read_only and not target.exists():
+            raise InputError(f"Warehouse {target} does not exist; load a shop first with `clv load PATH`.")
+        try:
+            connection = duckdb.connect(
+                str(target),
+                read_only=read_only,
+                config={"threads": str(self.threads), "memory_limit": self.memory_limit},
+            )
+        except duckdb.Error as error:
+            raise UnavailableError(f"Warehouse {target} can't be opened: {_first_line(error)}") from error
+        try:
+            yield connection
+            if not read_only:
+                connection.execute("checkpoint")
+        except (duckdb.IOException, duckdb.FatalException, duckdb.OutOfMemoryException) as error:
+            raise UnavailableError(f"Warehouse {target} can't be read or written: {_first_line(error)}") from error
+        finally:
+            connection.close()
+
+    @contextmanager
+    def replacing(self, *, from_copy: bool = True) -> Iterator[Path]:
+        """Yield the path of the next version of the file; it takes the place of this one on success."""
+        with replacing(self.path) as temporary:
+            log = temporary.with_name(temporary.name + ".wal")
+            log.unlink(missing_ok=True)
+            try:
+                if from_copy and self.path.exists():
+                    shutil.copyfile(self.path, temporary)
+                yield temporary
+            finally:
+                log.unlink(missing_ok=True)
+
+    def query(self, sql: str, parameters: Mapping[str, str] | None = None) -> pa.Table:
+        """Answer of one SELECT as an Arrow table; ``$name`` stands for a parameter."""
+        with self.connect() as connection:
+            return connection.sql(sql, params=dict(parameters or {})).to_arrow_table()
+
+    def batches(self, sql: str, rows: int = 100_000) -> Iterator[pa.RecordBatch]:
+        """Answer of one SELECT as a stream of Arrow batches."""
+        with self.connect() as connection:
+            yield from connection.sql(sql).to_arrow_reader(rows)
+
+    def frame(self, sql: str) -> pd.DataFrame:
+        """Answer of one SELECT as a frame, for a person to look at."""
+        with self.connect() as connection:
+            answer: pd.DataFrame = connection.sql(sql).df()
+        return answer
+
+    def has_table(self, schema: str, table: str) -> bool:
+        """Whether the table or view is there."""
+        if not self.path.exists():
+            return False
+        with self.connect() as connection:
+            found = connection.execute(
+                "select 1 from information_schema.tables where table_schema = ? and table_name = ?", [schema, table]
+            ).fetchone()
+        return found is not None
+
+    def write_table(self, schema: str, table: str, batches: Iterable[pa.RecordBatch], columns: pa.Schema) -> None:
+        """Create the table from Arrow batches, in the place of the former one; on failure that one stays."""
+        with self.replacing() as copy, self.connect(copy, read_only=False) as connection:
+            connection.execute(f"create schema if not exists {schema}")
+            connection.register("batches", pa.RecordBatchReader.from_batches(columns, batches))
+            connection.execute(f"create or replace table {schema}.{table} as select * from batches")
+
+    @contextmanager
+    def loading(self, *, keep: bool, workspace: Path) -> Iterator[Path]:
+        """Yield the next version of the file: a copy, or an empty one; it takes the place of this one on success."""
+        with _commit_errors(self.path), self.replacing(from_copy=keep) as next_file:
+            yield next_file
+
+    def erase(self, marks: Mapping[str, Sequence[str]], updates: Sequence[str] = ()) -> dict[str, int]:
+        """Delete the marked rows in a copy, and write that anew: a DuckDB file keeps the bytes of deleted rows."""
+        with self.replacing() as copy:
+            with self.connect(copy, read_only=False) as connection:
+                connection.execute("begin")
+                counts = {
+                    table: _delete(connection, table, {column: marks[column] for column in columns})
+                    for table, columns in _tables_with(connection, list(marks)).items()
+                }
+                for update in updates:
+                    connection.execute(update)
+                connection.execute("commit")
+            self._rewrite(copy)
+        return {table: count for table, count in counts.items() if count}
+
+    def _rewrite(self, path: Path) -> None:
+        """Copy table by table into a fresh file, which takes the place of this one."""
+        fresh = path.with_name(path.name + ".fresh")
+        remove(fresh)
+        try:
+            with self.connect(fresh, read_only=False) as connection:
+                former = str(path).replace("'", "''")
+                connection.execute(f"attach '{former}' as former (read_only)")
+                [(current,)] = connection.execute("select current_database()").fetchall()
+                connection.execute(f'copy from database former to "{current}"')
+                connection.execute("detach former")
+            fresh.replace(path)
+        finally:
+            remove(fresh)
+
+
+def _tables_with(connection: duckdb.DuckDBPyConnection, names: list[str]) -> dict[str, list[str]]:
+    """Tables (not views) that have some of these columns, and which."""
+    rows = connection.execute(
+        "select table_schema || '.' || table_name, list(column_name) from information_schema.columns "
+        "inner join information_schema.tables using (table_catalog, table_schema, table_name) "
+        "where table_type = 'BASE TABLE' and list_contains($names, column_name) group by 1 order by 1",
+        {"names": names},
+    ).fetchall()
+    return dict(rows)
+
+
+def _delete(connection: duckdb.DuckDBPyConnection, table: str, marks: Mapping[str, Sequence[str]]) -> int:
+    condition = " or ".join(f"list_contains(${column}, {column})" for column in marks)
+    deleted = connection.execute(f"delete from {table} where {condition}", dict(marks)).fetchall()
+    return int(deleted[0][0])
+
+
+@contextmanager
+def _commit_errors(path: Path) -> Iterator[None]:
+    """A commit fails only where the disk does: the file is ours alone."""
+    try:
+        yield
+    except duckdb.TransactionException as error:
+        raise UnavailableError(f"Warehouse {path} can't be written: {_first_line(error)}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0]

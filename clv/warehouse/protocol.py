@@ -1,0 +1,51 @@
+"""What the rest of the project needs of a warehouse, whichever engine it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Protocol
+
+import pandas as pd
+import pyarrow as pa
+
+SCHEMAS = ("raw", "staging", "intermediate", "marts")
+"""Where tables live; on BigQuery the datasets ``DATASET_raw``, ``DATASET_staging``, ..."""
+
+
+class Warehouse(Protocol):
+    """One shop's tables; names are ``schema.table`` in SQL for both engines."""
+
+    @property
+    def address(self) -> str:
+        """Where it is, for messages."""
+
+    def query(self, sql: str, parameters: Mapping[str, str] | None = None) -> pa.Table:
+        """Answer of one SELECT as an Arrow table; ``$name`` stands for a parameter."""
+
+    def batches(self, sql: str, rows: int = 100_000) -> Iterator[pa.RecordBatch]:
+        """Answer of one SELECT as a stream of Arrow batches of about `rows` rows."""
+
+    def frame(self, sql: str) -> pd.DataFrame:
+        """Answer of one SELECT as a frame, for a person to look at."""
+
+    def has_table(self, schema: str, table: str) -> bool:
+        """Whether the table or view is there."""
+
+    def write_table(self, schema: str, table: str, batches: Iterable[pa.RecordBatch], columns: pa.Schema) -> None:
+        """Create the table from Arrow batches, in the place of the former one; on failure that one stays."""
+
+    def loading(self, *, keep: bool, workspace: Path) -> AbstractContextManager[Path]:
+        """Yield a DuckDB file for the next ``raw`` tables; when the block ends well they are the warehouse's.
+
+        With `keep` the file holds today's tables, to add to; without, it is empty and what was derived from the former
+        tables goes with them. If the block fails, or the writing does, the warehouse stays as it is. `workspace` is a
+        folder for temporary files.
+        """
+
+    def erase(self, marks: Mapping[str, Sequence[str]], updates: Sequence[str] = ()) -> dict[str, int]:
+        """Delete the rows of all tables in which one of these columns has one of these values, all or nothing.
+
+        `updates` are run after that, in the same step. The answer counts the deleted rows by table.
+        """

@@ -1,0 +1,304 @@
+"""The BigQuery warehouse through the real clients: against the façade and, if CLV_TEST_BIGQUERY is set, the real one.
+
+``CLV_TEST_BIGQUERY=bigquery://PROJECT/DATASET`` (credentials by Application Default Credentials) runs the first half on
+datasets of that name with a random suffix, which are deleted afterwards.
+"""
+
+import datetime as dt
+import os
+import uuid
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from clv.errors import InputError, UnavailableError
+from clv.load import LoadReport, load, read_shop
+from clv.settings import Settings
+from clv.synth import write_shop
+from clv.warehouse import SCHEMAS, DuckDBWarehouse, open_warehouse
+from clv.warehouse.bigquery import BigQueryWarehouse, setup_bigquery
+
+REAL = os.environ.get("CLV_TEST_BIGQUERY")
+TODAY = dt.date(2018, 12, 1)
+
+
+@pytest.fixture(scope="module", params=["facade", "real"] if REAL else ["facade"])
+def settings(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """A warehouse that is set up and empty."""
+    home = tmp_path_factory.mktemp("home")
+    if request.param == "facade":
+        environment = request.getfixturevalue("bigquery_facade").environment
+        settings = Settings.from_environment(environment, home=home, threads=2, warehouse="bigquery://clv-tests/shop")
+        setup_bigquery(settings)
+        yield settings
+        return
+    settings = Settings(home=home, threads=2, warehouse=f"{REAL}_{uuid.uuid4().hex[:8]}", maximum_bytes_billed=10**9)
+    try:
+        datasets = setup_bigquery(settings)
+        yield settings
+    finally:
+        client = open_warehouse(settings).clients.rest
+        for dataset in datasets:
+            client.delete_dataset(dataset, delete_contents=True, not_found_ok=True)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("olist")
+    write_shop(folder, customers=80, shape="olist", seed=3)
+    return folder / "shop"
+
+
+@pytest.fixture(scope="module")
+def loaded(settings: Settings, files: Path) -> LoadReport:
+    return load(settings, files, source="olist", today=TODAY)
+
+
+@pytest.fixture
+def warehouse(settings: Settings, loaded: LoadReport) -> BigQueryWarehouse:
+    return open_warehouse(settings)
+
+
+@pytest.fixture(scope="module")
+def embedded(files: Path, tmp_path_factory: pytest.TempPathFactory) -> DuckDBWarehouse:
+    """The same files in DuckDB."""
+    settings = Settings(home=tmp_path_factory.mktemp("embedded"), threads=2)
+    load(settings, files, source="olist", today=TODAY)
+    return open_warehouse(settings)
+
+
+def rows(table: pa.Table) -> list[tuple]:
+    """Rows in an order that does not depend on the engine; money compared as numbers."""
+    return sorted(map(tuple, (row.values() for row in table.to_pylist())), key=repr)
+
+
+def raw_tables(warehouse: DuckDBWarehouse) -> list[str]:
+    found = warehouse.query("select table_name from information_schema.tables where table_schema = 'raw' order by 1")
+    return found.column(0).to_pylist()
+
+
+def test_every_raw_table_holds_what_duckdb_holds(warehouse, embedded) -> None:
+    tables = raw_tables(embedded)
+    assert len(tables) == 11
+    for table in tables:
+        names = embedded.query(f"select * from raw.{table} limit 0").column_names
+        wanted = ", ".join(name for name in names if name != "loaded_at")
+        sql = f"select {wanted} from raw.{table} order by {wanted}"
+        ours, theirs = warehouse.query(sql), embedded.query(sql)
+        assert ours.column_names == theirs.column_names
+        assert [plain(row) for row in rows(ours)] == [plain(row) for row in rows(theirs)]
+
+
+def plain(row: tuple) -> tuple:
+    return tuple(value.normalize() if isinstance(value, Decimal) else value for value in row)
+
+
+def test_columns_have_the_types_we_said_not_guessed_ones(warehouse) -> None:
+    table = warehouse.clients.rest.get_table(warehouse.table_id("raw", "olist_order_items"))
+    assert {field.name: field.field_type for field in table.schema} == {
+        "order_id": "STRING",
+        "order_item_id": "INTEGER",
+        "product_id": "STRING",
+        "seller_id": "STRING",
+        "shipping_limit_date": "DATETIME",
+        "price": "NUMERIC",
+        "freight_value": "NUMERIC",
+    }
+    zips = warehouse.clients.rest.get_table(warehouse.table_id("raw", "olist_customers")).schema
+    assert next(field.field_type for field in zips if field.name == "customer_zip_code_prefix") == "STRING"
+
+
+def test_the_shop_is_read_back(warehouse, loaded: LoadReport) -> None:
+    shop = read_shop(warehouse)
+    assert (shop.shop_id, shop.customer_count, shop.as_of_date) == (
+        loaded.shop_id,
+        loaded.customers,
+        loaded.as_of_date,
+    )
+
+
+def test_appending_the_same_files_changes_nothing_but_the_list_of_loads(warehouse, settings, files) -> None:
+    before = rows(warehouse.query("select * from raw.olist_order_payments"))
+    loads = warehouse.query("select count(*) as n from raw.loads").to_pylist()[0]["n"]
+    load(settings, files, source="olist", append=True, today=TODAY)
+    assert rows(warehouse.query("select * from raw.olist_order_payments")) == before
+    assert warehouse.query("select count(*) as n from raw.loads").to_pylist()[0]["n"] == 2 * loads
+
+
+def test_another_source_takes_the_place_of_all(settings, files, tmp_path: Path) -> None:
+    (tmp_path / "log.csv").write_text("customer,date,amount\na,2018-01-01,1\nb,2018-01-02,2\n")
+    other = settings.model_copy(update={"warehouse": settings.warehouse + "_other"})
+    setup_bigquery(other)
+    warehouse = open_warehouse(other)
+    try:
+        load(other, files, source="olist", today=TODAY)
+        warehouse.write_table("marts", "customers", *batch_of({"customer_id": ["a"]}))
+        with pytest.raises(InputError, match=r"shop of source olist, not transactions; give --replace-shop"):
+            load(other, tmp_path / "log.csv", source="transactions", today=TODAY)
+        load(other, tmp_path / "log.csv", source="transactions", replace_shop=True, today=TODAY)
+        assert tables(warehouse) == {"raw.loads", "raw.shop", "raw.transactions"}
+    finally:
+        for schema in SCHEMAS:
+            dataset = f"{warehouse.project}.{warehouse.dataset}_{schema}"
+            warehouse.clients.rest.delete_dataset(dataset, delete_contents=True)
+
+
+def tables(warehouse: BigQueryWarehouse) -> set[str]:
+    return {
+        f"{schema}.{item.table_id}"
+        for schema in SCHEMAS
+        for item in warehouse.clients.rest.list_tables(f"{warehouse.project}.{warehouse.dataset}_{schema}")
+    }
+
+
+def batch_of(columns: dict[str, object]) -> tuple[list[pa.RecordBatch], pa.Schema]:
+    table = pa.table(columns)
+    return table.to_batches(), table.schema
+
+
+@pytest.mark.parametrize("where", ["loading", "moving"])
+def test_a_load_that_fails_leaves_all_tables_as_they_were(warehouse, settings, files, monkeypatch, where) -> None:
+    before, contents = tables(warehouse), rows(warehouse.query("select * from raw.loads"))
+    if where == "loading":
+        whole, count = BigQueryWarehouse._load, iter(range(100))
+
+        def load_some(self, *arguments):
+            if next(count) == 3:
+                raise ConnectionError("gone")
+            whole(self, *arguments)
+
+        monkeypatch.setattr(BigQueryWarehouse, "_load", load_some)
+    else:
+        from clv.warehouse import bigquery
+
+        move = bigquery._move_all
+        monkeypatch.setattr(
+            bigquery,
+            "_move_all",
+            lambda *names: move(*names).replace("commit transaction", "select cast('x' as int64);\ncommit transaction"),
+        )
+    with pytest.raises((ConnectionError, UnavailableError)):
+        load(settings, files, source="olist", today=TODAY)
+    monkeypatch.undo()
+    assert tables(warehouse) == before
+    assert rows(warehouse.query("select * from raw.loads")) == contents
+
+
+def test_tables_are_written_from_arrow_and_replaced(warehouse) -> None:
+    columns = {
+        "customer_id": ["1", "O'Neil \\ ü"],
+        "expected_value": [0.1, None],
+        "horizon_days": pa.array([90, 90], pa.int32()),
+        "as_of_date": [dt.date(2018, 8, 29)] * 2,
+        "scored_at": pa.array([dt.datetime(2018, 8, 29, 1, 2, 3, 4)] * 2, pa.timestamp("us")),
+        "is_new": [True, None],
+    }
+    for _ in range(2):
+        warehouse.write_table("marts", "customer_predictions", *batch_of(columns))
+    assert warehouse.has_table("marts", "customer_predictions")
+    found = warehouse.query("select * from marts.customer_predictions order by customer_id")
+    assert found.to_pydict() == pa.table(columns).to_pydict()
+    by_name = warehouse.query(
+        "select expected_value from marts.customer_predictions where customer_id = $id", {"id": "O'Neil \\ ü"}
+    )
+    assert by_name.to_pydict() == {"expected_value": [None]}
+    warehouse.write_table("marts", "customer_predictions", [], pa.table(columns).schema)
+    assert warehouse.query("select * from marts.customer_predictions").num_rows == 0
+
+
+def test_batches_are_of_about_the_size_asked_for_and_lose_nothing(warehouse) -> None:
+    ids = pa.table({"id": pa.array(range(30_000))})
+    warehouse.write_table("marts", "many", ids.to_batches(), ids.schema)
+    batches = list(warehouse.batches("select id from marts.many", rows=10_000))
+    assert all(batch.num_rows >= 10_000 for batch in batches[:-1])
+    assert sorted(pa.Table.from_batches(batches).column("id").to_pylist()) == list(range(30_000))
+
+
+def test_a_frame_comes_by_pandas_gbq(warehouse) -> None:
+    frame = warehouse.frame("select order_id, price from raw.olist_order_items order by order_id, order_item_id")
+    table = warehouse.query("select order_id, price from raw.olist_order_items order by order_id, order_item_id")
+    pd.testing.assert_series_equal(frame["order_id"].astype(object), table.to_pandas()["order_id"], check_dtype=False)
+    assert frame["price"].tolist() == table.column("price").to_pylist()
+
+
+def test_a_dry_run_tells_the_bytes_of_the_columns(warehouse) -> None:
+    column = warehouse.query("select order_id from raw.olist_orders").column(0).to_pylist()
+    assert warehouse.scanned_bytes("select order_id from raw.olist_orders") == sum(len(text) + 2 for text in column)
+
+
+def test_a_query_over_the_limit_is_refused_before_it_runs(settings, loaded) -> None:
+    tight = open_warehouse(settings.model_copy(update={"maximum_bytes_billed": 1000}))
+    with pytest.raises(InputError, match=r"limit for bytes billed: 1000.*raise the limit with CLV_BIGQUERY_MAXIMUM_BY"):
+        tight.query("select order_id from raw.olist_orders")
+
+
+def test_setup_is_repeatable_labels_datasets_and_switches_expiration_off(settings) -> None:
+    warehouse = open_warehouse(settings)
+    client = warehouse.clients.rest
+    first = client.get_dataset(f"{warehouse.project}.{warehouse.dataset}_marts")
+    first.default_table_expiration_ms, first.labels = 3_600_000, {"team": "shop"}
+    client.update_dataset(first, ["default_table_expiration_ms", "labels"])
+    assert setup_bigquery(settings) == tuple(f"{warehouse.project}.{warehouse.dataset}_{schema}" for schema in SCHEMAS)
+    again = client.get_dataset(first.reference)
+    assert again.default_table_expiration_ms is None
+    assert again.labels == {"team": "shop", "project": "clv"}
+    with pytest.raises(InputError, match=r"is in US, not in EU; give --location US or another name"):
+        setup_bigquery(settings.model_copy(update={"bigquery_location": "EU"}))
+
+
+@pytest.mark.skipif(not REAL, reason="not run on real BigQuery: set CLV_TEST_BIGQUERY=bigquery://PROJECT/DATASET")
+def test_the_tests_above_ran_on_real_bigquery_too(request: pytest.FixtureRequest) -> None:
+    assert any("[real" in item.name for item in request.session.items)
+
+
+# ---- what only a stand-in can do
+
+
+def elsewhere(facade, warehouse: str, **changes: object) -> Settings:
+    return Settings.from_environment(facade.environment, warehouse=warehouse, **changes)
+
+
+@pytest.mark.parametrize(
+    ("project", "kind", "says"),
+    [
+        ("forbidden-project", UnavailableError, r"no permission \(Access Denied.*roles BigQuery Data Editor, Job User"),
+        ("exhausted-project", UnavailableError, r"the quota is used up \(Quota exceeded"),
+        ("empty-project", InputError, r"is not complete \(Not found.*create it with `clv setup-bigquery`"),
+    ],
+)
+def test_what_is_missing_is_one_clear_sentence(bigquery_facade, project, kind, says, files, tmp_path) -> None:
+    settings = elsewhere(bigquery_facade, f"bigquery://{project}/shop", home=tmp_path / "home", threads=2)
+    with pytest.raises(kind, match=rf"^bigquery://{project}/shop:? {says}.*[^.]\.$") as caught:
+        load(settings, files, source="olist", today=TODAY)
+    assert "\n" not in str(caught.value)
+
+
+def test_nobody_there_is_told(tmp_path: Path) -> None:
+    settings = Settings(
+        bigquery_emulator_host="http://127.0.0.1:9", bigquery_storage_emulator_host="127.0.0.1:9", home=tmp_path
+    )
+    with pytest.raises(UnavailableError, match=r"^bigquery://some/shop can't be reached; check the network and try"):
+        BigQueryWarehouse("some/shop", settings, patience_seconds=0.1).query("select 1")
+
+
+def test_no_credentials_is_told(monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)
+    monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path))
+    monkeypatch.setenv("NO_GCE_CHECK", "true")
+    with pytest.raises(UnavailableError, match=r"No Google credentials found for bigquery://some; log in with `gcloud"):
+        BigQueryWarehouse("some/shop", Settings(home=tmp_path)).query("select 1")
+
+
+@pytest.mark.parametrize("name", ["", "project", "project/", "/dataset", "project/data set", "project/a/b", "p/d-e"])
+def test_an_address_that_is_none_is_refused(name: str) -> None:
+    with pytest.raises(InputError, match=r"is not an address; expected bigquery://PROJECT/DATASET"):
+        open_warehouse(Settings(warehouse=f"bigquery://{name}"))
+
+
+def test_setup_wants_a_bigquery_address(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"is not BigQuery; expected bigquery://PROJECT/DATASET"):
+        setup_bigquery(Settings(home=tmp_path))

@@ -1,0 +1,237 @@
+"""Forgetting a person on both engines: no trace remains, and nobody else notices."""
+
+import datetime as dt
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from clv.errors import InputError
+from clv.forget import forget
+from clv.home import Home
+from clv.load import load, read_shop
+from clv.settings import Settings
+from clv.synth import write_shop
+from clv.warehouse import Warehouse, open_warehouse
+
+TODAY = dt.date(2018, 12, 1)
+CUTOFFS = [dt.date(2018, 3, 31), dt.date(2018, 6, 30)]
+MARTS = {
+    "customers": "select distinct customer_id from purchases",
+    "purchases": "select customer_id, purchase_date from purchases",
+    "customer_snapshots": "select distinct customer_id, cutoff_date from purchases, cutoffs "
+    "where purchase_date <= cutoff_date",
+    "cutoffs": "select cutoff_date, count(distinct customer_id) as customer_count from purchases, cutoffs "
+    "where purchase_date <= cutoff_date group by 1",
+    "customer_predictions": "select distinct customer_id, 0.5 as expected_value from purchases",
+}
+PURCHASES = {
+    "olist": "select customer_unique_id as customer_id, cast(order_purchase_timestamp as date) as purchase_date "
+    "from raw.olist_orders as orders inner join raw.olist_customers as customers "
+    "on orders.customer_id = customers.customer_id",
+    "transactions": "select customer_id, cast(purchased_at as date) as purchase_date from raw.transactions",
+}
+
+
+@pytest.fixture(scope="module", params=["olist", "transactions"])
+def source(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def files(source: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("files")
+    write_shop(folder, customers=60, repeat_rate=0.5, shape=source, seed=5)
+    return folder / ("shop" if source == "olist" else "transactions.csv")
+
+
+@pytest.fixture(scope="module", params=["duckdb", "bigquery"])
+def original(request: pytest.FixtureRequest, source: str, files: Path, tmp_path_factory) -> Settings:
+    """A loaded shop with marts (made by hand, dbt takes longer), predictions and logs."""
+    settings = Settings(home=tmp_path_factory.mktemp("original"), threads=2)
+    if request.param == "bigquery":
+        from clv.warehouse.bigquery import setup_bigquery
+
+        environment = request.getfixturevalue("bigquery_facade").environment
+        settings = Settings.from_environment(
+            environment, home=settings.home, threads=2, warehouse=f"bigquery://clv-forgets/{source}"
+        )
+        setup_bigquery(settings)
+    load(settings, files, source=source, today=TODAY)
+    warehouse = open_warehouse(settings)
+    with duckdb.connect() as connection:
+        connection.register("purchases", warehouse.query(PURCHASES[source]))
+        connection.register("cutoffs", pa.table({"cutoff_date": CUTOFFS}))
+        for table, sql in MARTS.items():
+            rows = connection.sql(sql).to_arrow_table()
+            warehouse.write_table("marts", table, rows.to_batches(), rows.schema)
+    ids = warehouse.query("select customer_id, expected_value from marts.customer_predictions order by customer_id")
+    home = Home(settings.home).open()
+    lines = [f"{row['customer_id']},{row['expected_value']}" for row in ids.to_pylist()]
+    (home.predictions / "predictions.csv").write_text("\n".join(["customer_id,expected_value", *lines]) + "\n")
+    (home.root / "served").mkdir()
+    pq.write_table(ids, home.root / "served" / "predictions-1.parquet")
+    (home.logs / "some.log").write_text("".join(f"asked for {line}\n" for line in lines) + "done\n")
+    return settings
+
+
+@pytest.fixture
+def settings(original: Settings, tmp_path: Path, request: pytest.FixtureRequest) -> Settings:
+    """A home of one's own; the BigQuery one is used up by one test."""
+    home = tmp_path / "home"
+    shutil.copytree(original.home, home)
+    if original.warehouse.startswith("bigquery"):
+        return original.model_copy(update={"home": home})
+    return Settings(home=home, threads=2)
+
+
+def everything(warehouse: Warehouse, source: str) -> dict[str, list[tuple]]:
+    """All rows of all tables, less the two that only count."""
+    tables = [f"marts.{table}" for table in MARTS if table != "cutoffs"]
+    tables += (
+        ["raw.transactions"]
+        if source == "transactions"
+        else [f"raw.olist_{name}" for name in ("customers", "orders", "order_items", "order_payments", "order_reviews")]
+    )
+    return {
+        name: [tuple(row.values()) for row in warehouse.query(f"select * from {name}").to_pylist()] for name in tables
+    }
+
+
+def busiest(warehouse: Warehouse) -> str:
+    found = warehouse.query(
+        "select customer_id, count(*) as n from marts.purchases group by customer_id "
+        "order by n desc, customer_id limit 1"
+    )
+    return found.to_pylist()[0]["customer_id"]
+
+
+def traces(warehouse: Warehouse, source: str, customer_id: str) -> set[str]:
+    """All ids that stand for the person."""
+    if source == "transactions":
+        sql = "select order_id, customer_id from raw.transactions where customer_id = $id"
+    else:
+        sql = (
+            "select customers.customer_id, order_id from raw.olist_customers as customers left join raw.olist_orders "
+            "as orders on customers.customer_id = orders.customer_id where customer_unique_id = $id"
+        )
+    found = warehouse.query(sql, {"id": customer_id}).to_pylist()
+    return {customer_id, *(value for row in found for value in row.values() if value)}
+
+
+def test_no_trace_remains_and_nobody_else_notices(settings: Settings, source: str) -> None:
+    warehouse = open_warehouse(settings)
+    person, before, shop = busiest(warehouse), everything(warehouse, source), read_shop(warehouse)
+    ids = traces(warehouse, source, person)
+    assert len(ids) > 2
+    report = forget(settings, person, prediction_logs=[settings.home / "served"])
+
+    after = everything(warehouse, source)
+    kept = {name: [row for row in rows if not ids & set(row)] for name, rows in before.items()}
+    assert {name: sorted(rows, key=repr) for name, rows in after.items()} == {
+        name: sorted(rows, key=repr) for name, rows in kept.items()
+    }
+    assert report.rows == {name: len(rows) - len(kept[name]) for name, rows in before.items()}
+    assert {path.name for path in report.files} == {"predictions.csv", "predictions-1.parquet", "some.log"}
+    for path in settings.home.rglob("*"):
+        if path.is_file():
+            found = [text for text in ids if text.encode() in path.read_bytes()]
+            assert not found, f"{path} still holds {found}"
+    assert (settings.home / "logs" / "some.log").read_text().endswith("done\n")
+    predicted = duckdb.read_csv(str(settings.home / "predictions" / "predictions.csv"), all_varchar=True).fetchall()
+    assert sorted(row[0] for row in predicted) == sorted(row[0] for row in kept["marts.customer_predictions"])
+
+    now = read_shop(warehouse)
+    assert now.customer_count == shop.customer_count - 1
+    assert (now.shop_id, now.as_of_date) == (shop.shop_id, shop.as_of_date)
+    assert now.fingerprint != shop.fingerprint
+    counted = warehouse.query(
+        "select cutoff_date, count(*) as customer_count from marts.customer_snapshots group by cutoff_date "
+        "order by cutoff_date"
+    )
+    stored = warehouse.query("select cutoff_date, customer_count from marts.cutoffs order by cutoff_date")
+    assert stored.to_pylist() == counted.to_pylist()
+    with pytest.raises(InputError, match=rf"Customer '{person}' is not in the warehouse"):
+        forget(settings, person)
+
+
+def test_an_unknown_id_changes_nothing(settings: Settings, source: str) -> None:
+    warehouse = open_warehouse(settings)
+    before = everything(warehouse, source)
+    files = {path: path.read_bytes() for path in settings.home.rglob("*") if path.is_file()}
+    for customer_id in ("", "nobody", "' or true --"):
+        with pytest.raises(
+            InputError, match=r"is not in the warehouse .*; expected an id as the shop's files write it"
+        ):
+            forget(settings, customer_id)
+    assert everything(warehouse, source) == before
+    assert {path: path.read_bytes() for path in settings.home.rglob("*") if path.is_file()} == files
+
+
+def small(home: Path, text: str) -> Settings:
+    settings = Settings(home=home, threads=2)
+    path = home.parent / "log.csv"
+    path.write_text("customer,date,amount\n" + text)
+    load(settings, path, source="transactions", today=TODAY)
+    return settings
+
+
+def test_the_last_customer_is_refused(tmp_path: Path) -> None:
+    settings = small(tmp_path / "home", "a,2018-01-01,1\n")
+    with pytest.raises(InputError, match=r"Customer 'a' is the only one of the shop; remove the whole warehouse"):
+        forget(settings, "a")
+    assert read_shop(open_warehouse(settings)).customer_count == 1
+
+
+def test_nothing_loaded_is_told(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"has no shop loaded, so there is nobody to forget"):
+        forget(Settings(home=tmp_path / "home"), "a")
+
+
+def test_first_and_last_day_follow(tmp_path: Path) -> None:
+    settings = small(tmp_path / "home", "a,2018-01-01,1\nb,2018-01-02,2\na,2018-01-05,1\nb,2018-01-04,2\n")
+    forget(settings, "a")
+    shop = read_shop(open_warehouse(settings))
+    assert (shop.first_purchase_date, shop.last_purchase_date) == (dt.date(2018, 1, 2), dt.date(2018, 1, 4))
+    assert (shop.customer_count, shop.order_count) == (1, 2)
+
+
+def test_a_log_keeps_lines_that_only_contain_the_id_in_another_word(tmp_path: Path) -> None:
+    settings = small(tmp_path / "home", "7,2018-01-01,1\n77,2018-01-02,2\n")
+    log = settings.home / "logs" / "some.log"
+    log.write_text("customer 7 asked\ncustomer 77 asked\nrun-7-x\n")
+    forget(settings, "7")
+    assert log.read_text() == "customer 77 asked\nrun-7-x\n"
+
+
+CHILD = """
+import os, signal, sys
+from pathlib import Path
+from clv.forget import forget
+from clv.settings import Settings
+from clv.warehouse import DuckDBWarehouse
+
+rewrite = DuckDBWarehouse._rewrite
+def killed(self, path):
+    rewrite(self, path)
+    os.kill(os.getpid(), signal.SIGKILL)
+DuckDBWarehouse._rewrite = killed
+forget(Settings(home=Path(sys.argv[1]), threads=2), "a")
+"""
+
+
+def test_killed_before_the_end_the_warehouse_is_as_it_was_and_the_next_call_works(tmp_path: Path) -> None:
+    settings = small(tmp_path / "home", "a,2018-01-01,1\nb,2018-01-02,2\n")
+    warehouse = settings.home / "warehouse.duckdb"
+    before = warehouse.read_bytes()
+    done = subprocess.run([sys.executable, "-c", CHILD, str(settings.home)], env=os.environ, check=False)
+    assert done.returncode < 0
+    assert warehouse.read_bytes() == before
+    assert forget(settings, "a").rows == {"raw.transactions": 1}
+    assert not list(settings.home.glob(".warehouse*"))
