@@ -29,10 +29,10 @@ demo: setup ## The whole chain on a synthetic shop: raw files to a prediction ov
 	@$(BIN)/clv demo
 
 test: setup ## All tests at small scale (uses ../shared/data where present)
-	@$(BIN)/python -m pytest -n auto --dist loadgroup
+	@$(BIN)/python -m pytest -n auto --dist loadfile
 
 check: setup lint types ## The same tests at full scale, plus lint and types
-	@$(BIN)/python -m pytest -n auto --dist loadgroup --scale full
+	@$(BIN)/python -m pytest -n auto --dist loadfile --scale full
 
 lint: setup ## ruff: rules and format
 	@$(BIN)/ruff check .
@@ -48,9 +48,12 @@ format: setup ## Let ruff format and fix
 bench: setup ## Time and peak memory of every step
 	@$(BIN)/python benchmarks/pipeline.py
 
-lock: setup ## Renew requirements.lock from pyproject.toml
+lock: setup ## Renew requirements.lock and docker/requirements.lock from pyproject.toml
 	@$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
 		--no-header --no-annotate --no-emit-index-url --no-emit-find-links --upgrade --quiet -o requirements.lock
+	@$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
+		--constraint requirements.lock --no-header --no-annotate --no-emit-index-url --no-emit-find-links \
+		--quiet -o docker/requirements.lock
 
 clean: ## Remove .venv, .clv and caches
 	@rm -rf .venv .clv .mypy_cache .ruff_cache .pytest_cache build *.egg-info

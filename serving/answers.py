@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -44,6 +44,147 @@ class PredictionAnswer(Answer):
     interval_level: float = Field(description="Share of returning customers whose spend the intervals held.")
     predictions: list[Prediction]
     warnings: list[str] = Field(description="What was done with values that are unusual, in plain words.")
+
+
+class PartsAnswer(Answer):
+    """An amount in each part of the answer."""
+
+    p_return: float = Field(description="In probability.")
+    value_if_return: float = Field(description="In the currency.")
+    expected_value: float = Field(description="In the currency.")
+
+
+class Contribution(PartsAnswer):
+    """What one feature adds to each part."""
+
+    feature: str
+    value: float | str | None
+
+
+class Explanation(Answer):
+    """Why one customer is expected to spend this much: base, contributions and other add up to the prediction."""
+
+    customer_id: str
+    prediction: PartsAnswer
+    base: PartsAnswer = Field(description="What the model starts from, without any feature.")
+    contributions: list[Contribution] = Field(description="The strongest on the expected value first.")
+    other: PartsAnswer = Field(description="What no single feature accounts for, such as the cap on values.")
+    sentence: str
+
+
+class ExplainAnswer(Answer):
+    """Explanations in the order asked for."""
+
+    model: ModelHeader
+    explanations: list[Explanation]
+    warnings: list[str]
+
+
+class Portfolio(Answer):
+    """Totals of a set of customers."""
+
+    customers: int
+    expected_value: float
+    expected_value_low: float
+    expected_value_high: float
+    expected_returners: float
+    expected_returners_low: float
+    expected_returners_high: float
+    return_share: float = Field(description="Expected returners among the customers.")
+    top_decile_share: float | None = Field(
+        description="Share of the total that the tenth with the highest expected value brings; null if it is 0."
+    )
+    shop_share: float | None = Field(
+        description="The total over that of the last scored shop; null if none was scored."
+    )
+    level_error: float | None = Field(
+        description="Relative error of the model's totals out of time, in the intervals; null if never tested."
+    )
+    note: str = Field(description="What the intervals hold and what they do not.")
+
+
+class PortfolioAnswer(Answer):
+    """Totals, with intervals of `interval_level`."""
+
+    model: ModelHeader
+    interval_level: float
+    portfolio: Portfolio
+    warnings: list[str]
+
+
+class Scored(Answer):
+    """Which scoring is shown."""
+
+    as_of_date: str
+    horizon_days: int
+    scored_by: str
+    customers: int
+    expected_value: float
+
+
+class ScoredCustomer(Answer):
+    """A prediction of the last scoring; interval and percentile are null if a baseline stood in."""
+
+    customer_id: str
+    p_return: float | None
+    value_if_return: float | None
+    value_if_return_low: float | None
+    value_if_return_high: float | None
+    expected_value: float | None
+    percentile: float | None
+
+
+class CustomersAnswer(Answer):
+    """A page of the scored shop."""
+
+    scored: Scored
+    customers: list[ScoredCustomer]
+    next_cursor: str | None = Field(description="Ask with it for the next page; null at the end.")
+
+
+class Purchase(Answer):
+    """A day with a purchase."""
+
+    purchase_date: date
+    amount: float
+    return_amount: float | None
+    order_count: int | None
+    item_count: int | None
+    category: str | None
+    payment_type: str | None
+
+
+class CustomerAnswer(Answer):
+    """One customer of the scored shop."""
+
+    scored: Scored
+    prediction: ScoredCustomer
+    purchases: list[Purchase] = Field(description="The newest first.")
+
+
+class PromotionEvent(Answer):
+    """One change of what is in Production."""
+
+    number: int
+    kind: str = Field(description="promote, force, rollback, repair, or outside for a change not made by clv.")
+    at: str
+    by: str
+    reason: str
+    version: str | None
+    former: str | None
+    gate: list[dict[str, Any]] = Field(description="The gate's checks, where it ran.")
+
+
+class ReportAnswer(Answer):
+    """What a reviewer needs of the version in service."""
+
+    model: ModelHeader
+    gate: list[dict[str, Any]] = Field(description="The gate's checks at the version's last promotion, if any.")
+    metrics: dict[str, float] = Field(description="All metrics of the version's run.")
+    ladder: dict[str, Any] = Field(description="The version beside the baselines, out of time.")
+    history: list[PromotionEvent] = Field(description="The newest first.")
+    warnings: list[str] = Field(description="Where registry, record and service do not agree, in plain words.")
+    trouble: str | None = Field(description="Why the registry could not be asked; the rest is then what is known.")
 
 
 class Health(Answer):
@@ -105,4 +246,5 @@ class ModelAnswer(Answer):
     )
     figures: list[str] = Field(description="Names for GET /model/figures/{name}.")
     refused: RefusedVersion | None
+    warnings: list[str] = Field(description="Where stage and alias do not agree.")
     registry: RegistryFacts

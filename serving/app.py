@@ -6,29 +6,48 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import Depends, FastAPI
+from fastapi.middleware.cors import CORSMiddleware
 
 from clv import __version__
 from serving import openapi, problems
+from serving.border import HEADER, Border
 from serving.features import FeatureStore
 from serving.holder import Holder
+from serving.metrics import Metrics
+from serving.prediction_log import PredictionLog
 from serving.registry import Registry
-from serving.routes import health, model, predict
+from serving.report import Reporter
+from serving.routes import customers, explain, health, metrics, model, portfolio, predict
 from serving.service import Service, check_key
 from serving.settings import ServingSettings
+from serving.shop import ScoredShop
 
 
 def create_app(settings: ServingSettings) -> FastAPI:
-    """The prediction service; the model is loaded in the background once the app starts."""
+    """The prediction service; the model is loaded in the background once the app starts.
+
+    Raises
+    ------
+    InputError
+        If the folder of the prediction log can't be made.
+    """
     features = FeatureStore(settings.threads)
-    holder = Holder(Registry(settings.tracking_uri, settings.model_uri), features, settings.poll_seconds)
-    service = Service(settings, holder, features)
+    registry = Registry(settings.tracking_uri, settings.model_uri)
+    service = Service(
+        settings=settings,
+        holder=Holder(registry, features, settings.poll_seconds),
+        features=features,
+        shop=ScoredShop(settings.warehouse, settings.threads),
+        reporter=Reporter(registry, settings.poll_seconds),
+        metrics=Metrics(),
+        log=PredictionLog(settings.prediction_log, settings.prediction_log_rows) if settings.prediction_log else None,
+    )
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        holder.start()
+        service.start()
         yield
-        holder.stop()
-        features.close()
+        service.stop()
 
     app = FastAPI(
         title="Customer lifetime value",
@@ -39,7 +58,17 @@ def create_app(settings: ServingSettings) -> FastAPI:
     app.state.service = service
     problems.install(app)
     openapi.install(app, service)
+    app.add_middleware(Border, metrics=service.metrics, draining=service.draining)
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["Content-Type", "X-API-Key", HEADER],
+            expose_headers=[HEADER],
+        )
+    app.include_router(predict.router)  # first to be matched; it checks the key itself
     app.include_router(health.router)
-    app.include_router(model.router, dependencies=[Depends(check_key)])
-    app.include_router(predict.router, dependencies=[Depends(check_key)])
+    for routes in (metrics, model, explain, portfolio, customers):
+        app.include_router(routes.router, dependencies=[Depends(check_key)])
     return app

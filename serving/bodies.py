@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from anyio import fail_after
 from fastapi import Request
 
 from serving.problems import Problem
@@ -32,22 +33,28 @@ def content_type(request: Request, accepted: Sequence[str]) -> str:
     return found
 
 
-async def read_body(request: Request, limit: int) -> bytes:
+async def read_body(request: Request, limit: int, seconds: float) -> bytes:
     """Read the whole body.
 
     Raises
     ------
     Problem
-        413 as soon as it is known to be larger than `limit` bytes.
+        413 as soon as it is known to be larger than `limit` bytes, 408 if it takes longer than `seconds`.
     """
     announced = request.headers.get("content-length", "")
     if announced.isdigit() and int(announced) > limit:
         raise _too_large(limit)
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > limit:
-            raise _too_large(limit)
+    try:
+        with fail_after(seconds):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > limit:
+                    raise _too_large(limit)
+    except TimeoutError:
+        raise Problem(
+            408, f"The body had not arrived after {seconds:g} seconds; send it faster.", headers={"Connection": "close"}
+        ) from None
     return bytes(body)
 
 

@@ -45,7 +45,37 @@ def check(predictor: Predictor, features: FeatureStore) -> None:
     if categories != set(predictor.encoder.vocabulary):
         raise ModelRefusedError("its contract names other categories than its encoder knows")
     _check_sql(predictor, features, names)
-    _check_prediction(predictor, contract)
+    try:
+        _check_prediction(predictor, contract)
+    except ModelRefusedError:
+        raise
+    except Exception as error:
+        # Its code may fail in any way; whatever it is, it must not be served.
+        first = (str(error).splitlines() or ["no message"])[0]
+        raise ModelRefusedError(f"its smoke prediction fails: {type(error).__name__}: {first}") from error
+
+
+def check_successor(predictor: Predictor, former: Predictor) -> None:
+    """Check that those who ask the model in service may go on asking as they do.
+
+    Raises
+    ------
+    ModelRefusedError
+        If the contract is another one.
+    """
+    new, old = _border(predictor), _border(former)
+    if new != old:
+        changed = sorted(name for name in new.keys() | old.keys() if new.get(name) != old.get(name))
+        raise ModelRefusedError(
+            f"its contract differs from the one in service in {', '.join(changed)}, so that callers would be turned "
+            "away; restart the service to change over"
+        )
+
+
+def _border(predictor: Predictor) -> dict[str, tuple[Any, ...]]:
+    """What a caller's features are checked by."""
+    facts = ("kind", "nullable", "minimum", "maximum")
+    return {feature["name"]: tuple(feature[fact] for fact in facts) for feature in predictor.about["contract"]}
 
 
 def _check_sql(predictor: Predictor, features: FeatureStore, names: list[str]) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from clv.errors import ClvError
-from serving.check import ModelRefusedError, check
+from serving.check import ModelRefusedError, check, check_successor
 from serving.features import FeatureStore
 from serving.model import ServedModel
 from serving.registry import Registry, Version
@@ -61,10 +61,18 @@ class Holder:
         Runs a model's SQL when it is checked.
     poll_seconds
         Time between two looks at the registry.
+
+    Attributes
+    ----------
+    state
+        What is in service.
+    refusals
+        Versions refused so far.
     """
 
     def __init__(self, registry: Registry, features: FeatureStore, poll_seconds: float) -> None:
         self.state = State()
+        self.refusals = 0
         self._registry = registry
         self._features = features
         self._poll_seconds = poll_seconds
@@ -123,6 +131,7 @@ class Holder:
         except ModelRefusedError as error:
             reason = f"Version {version.version or version.uri} is refused: {error}."
             _logger.error("%s", reason)
+            self.refusals += 1
             return replace(before, refused=Refusal(version.version, reason, datetime.now(UTC)), trouble=None)
 
     def _load(self, version: Version) -> ServedModel:
@@ -136,6 +145,8 @@ class Holder:
                 f"its files can't be loaded: {type(error).__name__}: {_first_line(error)}"
             ) from error
         check(predictor, self._features)
+        if self.state.model is not None:
+            check_successor(predictor, self.state.model.predictor)
         model = ServedModel(
             version=version,
             predictor=predictor,

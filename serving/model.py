@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic_core import to_json
 
 from serving.registry import Version
 from serving.schemas import CustomerReader
@@ -78,23 +77,22 @@ class ServedModel:
         """Its figures by name."""
         return {file.name: file for file in sorted((self.folder / "figures").glob("*.png"))}
 
-    def answer(self, ids: Sequence[str], matrix: NDArray[np.float32], warnings: Sequence[str]) -> bytes:
-        """The JSON answer for an encoded matrix of customers."""
-        predictions: list[dict[str, Any]] = []
-        if len(ids):
-            columns = self.predictor.columns(self.predictor.predict_matrix(matrix))
-            names = ("customer_id", *columns)
-            rows = zip(ids, *(column.tolist() for column in columns.values()), strict=True)
-            predictions = [dict(zip(names, row, strict=True)) for row in rows]
-        return to_json(
-            {
-                "model": self.header,
-                "interval_level": self.about["interval_level"],
-                "predictions": predictions,
-                "warnings": warnings,
-            },
-            inf_nan_mode="null",
-        )
+    def columns(self, matrix: NDArray[np.float32]) -> dict[str, NDArray[np.float64]]:
+        """All columns of the answer for an encoded matrix of customers, none of it if there is no customer."""
+        return self.predictor.columns(self.predictor.predict_matrix(matrix)) if len(matrix) else {}
+
+    def answer(
+        self, ids: Sequence[str], columns: Mapping[str, NDArray[np.float64]], warnings: Sequence[str]
+    ) -> dict[str, Any]:
+        """The answer for customers with these columns."""
+        names = ("customer_id", *columns)
+        rows = zip(ids, *(column.tolist() for column in columns.values()), strict=True)
+        return {
+            "model": self.header,
+            "interval_level": self.about["interval_level"],
+            "predictions": [dict(zip(names, row, strict=True)) for row in rows],
+            "warnings": warnings,
+        }
 
     def unknown_categories(self, records: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
         """Values of categories the model has never seen, by feature."""

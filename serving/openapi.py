@@ -36,9 +36,15 @@ def install(app: FastAPI, service: Service) -> None:
         model = service.holder.state.model
         if model is None:
             schemas["PredictRequest"] = _NO_MODEL
+            schemas["ExplainRequest"] = _NO_MODEL
         else:
-            request = model.reader.request.model_json_schema(ref_template=_REFERENCE)
-            _add(schemas, "PredictRequest", {**request, "example": _example(model)})
+            for name, most in (
+                ("PredictRequest", service.settings.max_rows),
+                ("ExplainRequest", service.settings.max_explain_rows),
+            ):
+                request = model.reader.request.model_json_schema(ref_template=_REFERENCE)
+                request["properties"]["customers"]["maxItems"] = most
+                _add(schemas, name, {**request, "title": name, "example": _example(model)})
         return document
 
     app.openapi = openapi  # type: ignore[method-assign]

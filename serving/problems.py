@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
@@ -18,8 +17,6 @@ MEDIA_TYPE = "application/problem+json"
 
 MAX_ERRORS = 100
 """Most errors listed in one answer; the detail says how many there are."""
-
-_logger = logging.getLogger(__name__)
 
 
 class FieldError(BaseModel):
@@ -122,7 +119,7 @@ def respond(problem: Problem) -> Response:
 
 
 def install(app: FastAPI) -> None:
-    """Answer every error of `app` with a problem document."""
+    """Answer every expected error of `app` with a problem document; ``Border`` answers the others."""
 
     @app.exception_handler(Problem)
     async def expected(request: Request, error: Problem) -> Response:
@@ -145,11 +142,6 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(ClientDisconnect)
     async def disconnected(request: Request, error: ClientDisconnect) -> Response:
         return respond(Problem(400, "The connection was closed before the body had arrived."))
-
-    @app.exception_handler(Exception)
-    async def unexpected(request: Request, error: Exception) -> Response:
-        _logger.error("Error in %s %s", request.method, request.url.path, exc_info=error)
-        return respond(Problem(500, "The service made an error, which is in its log; the request was not answered."))
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:

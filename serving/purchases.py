@@ -1,6 +1,6 @@
 """Purchases as callers send them (JSON, CSV, Parquet), checked and typed inside DuckDB.
 
-Whatever the format, a body first becomes the relation ``raw``: its row number and every column as text. One set of
+Whatever the format, a body first becomes rows of the table ``raw``: its row number and every column as text. One set of
 checks then serves all formats, and DuckDB and Arrow work outside Python's lock, so that other requests go on.
 """
 
@@ -18,6 +18,7 @@ import pyarrow.parquet
 
 from serving.bodies import CSV
 from serving.problems import MAX_ERRORS, FieldError, invalid, invalid_field
+from serving.workspace import Workspace
 
 Kind = Literal["text", "time", "date", "money", "count"]
 
@@ -72,9 +73,16 @@ EXPECTED = {
 _HAS_ZONE = r"[T ]\d.*(Z|[+-]\d{2}(:?\d{2})?)$"
 
 
+TABLES = (
+    f"create temp table raw (row bigint, {', '.join(f'{name} varchar' for name in _NAMES)});"
+    f"create temp table purchases (row bigint, {', '.join(f'{c.name} {_TYPES[c.kind]}' for c in COLUMNS)});"
+)
+"""Makes the tables a body goes through."""
+
+
 @dataclass(frozen=True)
 class Staged:
-    """A body that has become the relation ``raw``.
+    """A body that has become the rows of ``raw``.
 
     Attributes
     ----------
@@ -130,8 +138,8 @@ def _read_parquet(body: bytes, max_rows: int) -> pa.Table:
     return table
 
 
-def stage_table(cursor: duckdb.DuckDBPyConnection, table: pa.Table, as_of: date, max_rows: int) -> Staged:
-    """Make ``raw`` of an Arrow table.
+def stage_table(workspace: Workspace, table: pa.Table, as_of: date, max_rows: int) -> Staged:
+    """Fill ``raw`` from an Arrow table.
 
     Raises
     ------
@@ -151,51 +159,81 @@ def stage_table(cursor: duckdb.DuckDBPyConnection, table: pa.Table, as_of: date,
     _check_count(len(table), max_rows)
     known = [name for name in names if name in _NAMES]
     numbered = table.select(known).append_column("row", pa.array(range(1, len(table) + 1), pa.int64()))
-    cursor.register("received", numbered)
-    texts = [f"cast({name if name in known else 'null'} as varchar) as {name}" for name in _NAMES]
-    cursor.execute(f"create temp view raw as select row, {', '.join(texts)} from received")
+    # Cut just above what is allowed: a dictionary in a small file can stand for gigabytes.
+    texts = [f"left(cast({name if name in known else 'null'} as varchar), {_MAX_TEXT + 1})" for name in _NAMES]
+    workspace.cursor.register("received", numbered)
+    try:
+        workspace.run_once(f"insert into raw select row, {', '.join(texts)} from received")
+    finally:
+        workspace.cursor.unregister("received")
+    workspace.run_once("insert into cutoffs values (?)", [as_of])
     ignored = [name for name in names if name not in _NAMES]
     return Staged(as_of, [f"Columns that are not used: {', '.join(ignored)}."] if ignored else [])
 
 
-def stage_json(cursor: duckdb.DuckDBPyConnection, body: bytes, max_rows: int) -> Staged:
-    """Make ``raw`` of a JSON body.
+def stage_json(workspace: Workspace, body: bytes, max_rows: int) -> Staged:
+    """Fill ``raw`` from a JSON body.
 
     Raises
     ------
     Problem
         422 if it is not of the shape expected.
     """
-    as_of = _check_document(cursor, body, max_rows)
-    cursor.execute(
-        """
-        create temp table elements as
-        select row_number() over () as row, purchase
-        from (select unnest(from_json(?, '{"purchases": ["JSON"]}').purchases) as purchase)
-        """,
-        [body.decode()],
-    )
-    _check_elements(cursor)
-    shape = json.dumps(dict.fromkeys(_NAMES, "VARCHAR"))
-    cursor.execute(f"create temp table raw as select row, unnest(from_json(purchase, '{shape}')) from elements")
+    as_of = _check_document(workspace, body, max_rows)
+    workspace.run_once("insert into cutoffs values (?)", [as_of])
+    workspace.run(_SPLIT)
+    _check_elements(workspace)
+    workspace.run(_UNPACK)
     return Staged(as_of, [])
 
 
-def _check_document(cursor: duckdb.DuckDBPyConnection, body: bytes, max_rows: int) -> date:
+_DOCUMENT = """
+select
+    json_type(text),
+    case when json_type(text) = 'OBJECT' then json_keys(text) end,
+    case when json_type(text, '$.as_of') = 'VARCHAR' then text ->> '$.as_of' end,
+    json_type(text, '$.purchases'),
+    json_array_length(text, '$.purchases')
+from body
+"""
+
+_SPLIT = """
+insert into elements
+select row_number() over (), purchase
+from (select unnest(from_json(text, '{"purchases": ["JSON"]}').purchases) as purchase from body)
+"""
+
+_UNPACK = (
+    f"insert into raw select row, unnest(from_json(purchase, '{json.dumps(dict.fromkeys(_NAMES, 'VARCHAR'))}')) "
+    "from elements"
+)
+
+_NO_OBJECT = f"""
+select row from elements where json_type(purchase) is distinct from 'OBJECT' order by row limit {MAX_ERRORS}
+"""
+
+_NOT_TEXT = " union all ".join(
+    f"select row, '{name}', 'Expected {EXPECTED['text']}; found a ' || "
+    f"case when json_type(purchase, '$.{name}') in ('ARRAY', 'OBJECT') "
+    f"then lower(json_type(purchase, '$.{name}')) else 'value without quotes' end || '.' "
+    f"from elements where json_type(purchase, '$.{name}') not in ('VARCHAR', 'NULL')"
+    for name in (column.name for column in COLUMNS if column.kind == "text")
+)
+
+_WRONG_FIELDS = f"""
+select row, field, 'Field is unknown; expected {", ".join(_NAMES)}.' as message
+from (select row, unnest(json_keys(purchase)) as field from elements)
+where field not in ({", ".join(f"'{name}'" for name in _NAMES)})
+union all {_NOT_TEXT}
+order by 1, 2 limit {MAX_ERRORS}
+"""
+
+
+def _check_document(workspace: Workspace, body: bytes, max_rows: int) -> date:
     """Check everything but the purchases themselves; returns the as-of day."""
     try:
-        kind, keys, as_of, purchases, count = cursor.execute(
-            """
-            select
-                json_type(body),
-                case when json_type(body) = 'OBJECT' then json_keys(body) end,
-                case when json_type(body, '$.as_of') = 'VARCHAR' then body ->> '$.as_of' end,
-                json_type(body, '$.purchases'),
-                json_array_length(body, '$.purchases')
-            from (select ?::varchar as body)
-            """,
-            [body.decode()],
-        ).fetchall()[0]
+        workspace.run_once("insert into body values (?)", [body.decode()])
+        kind, keys, as_of, purchases, count = workspace.run(_DOCUMENT).fetchall()[0]
     except UnicodeDecodeError as error:
         raise invalid_field(None, f"The body is not UTF-8: byte {error.start + 1:,} can't be read.") from None
     except duckdb.Error as error:
@@ -216,74 +254,45 @@ def _check_document(cursor: duckdb.DuckDBPyConnection, body: bytes, max_rows: in
     return parse_day(as_of)
 
 
-def _check_elements(cursor: duckdb.DuckDBPyConnection) -> None:
+def _check_elements(workspace: Workspace) -> None:
     """Each purchase is an object, with known fields; text is text."""
     errors = [
         FieldError(row=row, field=None, message="Expected an object with the fields of a purchase.")
-        for (row,) in cursor.execute(
-            f"""
-            select row from elements
-            where json_type(purchase) is distinct from 'OBJECT' order by row limit {MAX_ERRORS}
-            """
-        ).fetchall()
+        for (row,) in workspace.run(_NO_OBJECT).fetchall()
     ]
     if not errors:
-        texts = [column.name for column in COLUMNS if column.kind == "text"]
-        mistyped = " union all ".join(
-            f"select row, '{name}', 'Expected {EXPECTED['text']}; found a ' || "
-            f"case when json_type(purchase, '$.{name}') in ('ARRAY', 'OBJECT') "
-            f"then lower(json_type(purchase, '$.{name}')) else 'value without quotes' end || '.' "
-            f"from elements where json_type(purchase, '$.{name}') not in ('VARCHAR', 'NULL')"
-            for name in texts
-        )
-        rows = cursor.execute(
-            f"""
-            select row, field, 'Field is unknown; expected ' || ? || '.' as message
-            from (select row, unnest(json_keys(purchase)) as field from elements)
-            where field not in (select unnest(?))
-            union all {mistyped}
-            order by 1, 2 limit {MAX_ERRORS}
-            """,
-            [", ".join(_NAMES), _NAMES],
-        ).fetchall()
+        rows = workspace.run(_WRONG_FIELDS).fetchall()
         errors = [FieldError(row=row, field=field, message=message) for row, field, message in rows]
     if errors:
         raise invalid(errors)
 
 
-def type_raw(cursor: duckdb.DuckDBPyConnection, as_of: date) -> None:
-    """Check every value of ``raw`` and make the typed relation ``purchases`` of it.
+def type_raw(workspace: Workspace, as_of: date) -> None:
+    """Check every value of ``raw`` and fill the typed ``purchases`` from it.
 
     Raises
     ------
     Problem
         422 naming rows and fields.
     """
-    counts = cursor.execute(
-        "select " + ", ".join(f"count(*) filter ({_is_bad(column, as_of)})" for column in COLUMNS) + " from raw"
-    ).fetchall()[0]
+    counts = workspace.run(_COUNT_BAD).fetchall()[0]
     if any(counts):
         bad = " union all ".join(
-            f"select row, '{column.name}', left({column.name}, 60) from raw where {_is_bad(column, as_of)}"
+            f"select row, '{column.name}', left({column.name}, 60) from raw, cutoffs where {_is_bad(column)}"
             for column, count in zip(COLUMNS, counts, strict=True)
             if count
         )
-        rows = cursor.execute(f"{bad} order by 1, 2 limit {MAX_ERRORS}").fetchall()
+        rows = workspace.run_once(f"{bad} order by 1, 2 limit {MAX_ERRORS}").fetchall()
         raise invalid([_explain(row, field, found, as_of) for row, field, found in rows], sum(counts))
-    casts = [
-        f"cast({f'cast({column.name} as double)' if column.kind == 'count' else column.name} "
-        f"as {_TYPES[column.kind]}) as {column.name}"
-        for column in COLUMNS
-    ]
-    cursor.execute(f"create temp table purchases as select row, {', '.join(casts)} from raw")
+    workspace.run(_CAST)
 
 
-def _is_bad(column: Column, as_of: date) -> str:
+def _is_bad(column: Column) -> str:
     """SQL condition: the value is missing though required, or not of its kind."""
     name = column.name
     good = {
         "text": f"length({name}) <= {_MAX_TEXT}" + (f" and {name} <> ''" if column.is_required else ""),
-        "time": f"cast(try_cast({name} as timestamp) as date) between date '{_EARLIEST}' and date '{as_of}'"
+        "time": f"cast(try_cast({name} as timestamp) as date) between date '{_EARLIEST}' and cutoff_date"
         f" and not regexp_matches({name}, '{_HAS_ZONE}')",
         "date": f"try_cast({name} as date) between date '{_EARLIEST}' and date '{_LATEST}'"
         f" and not regexp_matches({name}, '{_HAS_ZONE}')",
@@ -294,6 +303,15 @@ def _is_bad(column: Column, as_of: date) -> str:
     if column.minimum is not None:
         good += f" and try_cast({name} as double) >= {column.minimum}"
     return f"not coalesce({good}, {'false' if column.is_required else f'{name} is null'})"
+
+
+_COUNT_BAD = f"select {', '.join(f'count(*) filter ({_is_bad(column)})' for column in COLUMNS)} from raw, cutoffs"
+
+_CASTS = (
+    f"cast({f'cast({column.name} as double)' if column.kind == 'count' else column.name} as {_TYPES[column.kind]})"
+    for column in COLUMNS
+)
+_CAST = f"insert into purchases select row, {', '.join(_CASTS)} from raw"
 
 
 def _explain(row: int, name: str, found: str | None, as_of: date) -> FieldError:

@@ -5,7 +5,10 @@ MLflow is imported where it is used: that takes seconds, and ``/health`` must an
 
 from __future__ import annotations
 
+import json
 import re
+import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +20,25 @@ if TYPE_CHECKING:
     from clv.predictor import Predictor
 
 _REGISTERED = re.compile(r"models:/(?P<name>[^/@]+)(?:/(?P<target>[^/]+)|@(?P<alias>[^/]+))")
+
+
+_RECORD = "tags.`clv.record` = 'promotions'"
+
+
+@dataclass(frozen=True)
+class Record:
+    """What the registry keeps about a version and the ones before.
+
+    Attributes
+    ----------
+    metrics
+        Metrics of the version's run.
+    events
+        Every change of what is in Production, the oldest first.
+    """
+
+    metrics: Mapping[str, float]
+    events: Sequence[Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -139,6 +161,34 @@ class Registry:
             raise UnavailableError(f"The files of {version.uri} can't be had: {_first_line(error)}") from error
         model = mlflow.pyfunc.load_model(folder, suppress_warnings=True).unwrap_python_model()
         return model.predictor, Path(model.folder)
+
+    def record(self, version: Version) -> Record:
+        """Metrics of a version's run and the record of promotions beside it.
+
+        Raises
+        ------
+        UnavailableError
+            If the store can't be reached.
+        """
+        self._check_store()
+        if version.run_id is None:
+            return Record({}, [])
+        from mlflow import MlflowClient
+        from mlflow.exceptions import MlflowException
+
+        client = MlflowClient(self.tracking_uri, self.tracking_uri)
+        try:
+            run = client.get_run(version.run_id)
+            records = client.search_runs([run.info.experiment_id], _RECORD, max_results=1)
+            if not records:
+                return Record(dict(run.data.metrics), [])
+            with tempfile.TemporaryDirectory() as folder:
+                # Over HTTP, MLflow follows artifacts by its global store, whatever the client was made with.
+                events = Path(client.download_artifacts(records[0].info.run_id, "events", folder))
+                files = sorted(events.glob("*.json"))
+                return Record(dict(run.data.metrics), [json.loads(file.read_text(encoding="utf-8")) for file in files])
+        except (MlflowException, OSError, ValueError) as error:
+            raise UnavailableError(f"The promotion record can't be read: {_first_line(error)}") from error
 
     def _check_store(self) -> None:
         """A missing sqlite file would be created by MLflow on the spot, and the service only reads."""

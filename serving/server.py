@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-import logging
+import asyncio
 import os
 import socket
+import time
 
 import uvicorn
 from fastapi import FastAPI
 
 from clv.errors import InputError
 from serving.app import create_app
+from serving.logs import log_json
+from serving.service import Service
 from serving.settings import ServingSettings
+
+_DRAIN_SECONDS = 1.0
 
 
 def restrict_process() -> None:
@@ -23,7 +28,7 @@ def restrict_process() -> None:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket bound to an address; port 0 means any free one.
+    """A socket listening on an address; port 0 means any free one.
 
     Raises
     ------
@@ -36,6 +41,7 @@ def listen(host: str, port: int) -> socket.socket:
         bound = socket.socket(family, kind, protocol)
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind(address)
+        bound.listen()  # from here on callers wait for the app to start instead of being turned away
     except (OSError, OverflowError) as error:
         if bound is not None:
             bound.close()
@@ -43,15 +49,45 @@ def listen(host: str, port: int) -> socket.socket:
     return bound
 
 
+class DrainingServer(uvicorn.Server):
+    """A server that loses no request when it is told to end.
+
+    Uvicorn hangs up on idle connections at once, also on those over which the next request is just coming in. Here
+    nobody new is let in, connections are told by their next answer that it was the last, and only those that stay
+    silent are hung up on.
+    """
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Drain, then shut down as uvicorn does."""
+        for listening in self.servers:
+            listening.close()
+        for bound in sockets or []:
+            bound.close()
+        app: FastAPI = self.config.app  # type: ignore[assignment]
+        app.state.service.draining.set()
+        deadline = time.monotonic() + _DRAIN_SECONDS
+        while self.server_state.connections and not self.force_exit and time.monotonic() < deadline:
+            await asyncio.sleep(0.02)
+        await super().shutdown(sockets)
+
+
 def server(app: FastAPI, log_level: str | None = None) -> uvicorn.Server:
     """A uvicorn server of the app, not started."""
-    return uvicorn.Server(
-        uvicorn.Config(app, log_config=None, log_level=log_level, access_log=False, server_header=False)
+    service: Service = app.state.service
+    return DrainingServer(
+        uvicorn.Config(
+            app,
+            log_config=None,
+            log_level=log_level,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=service.settings.shutdown_seconds,
+        )
     )
 
 
 def serve(settings: ServingSettings, host: str = "127.0.0.1", port: int = 8000) -> None:
-    """Serve until interrupted.
+    """Serve until interrupted; requests in flight are then answered before the process ends.
 
     Raises
     ------
@@ -59,6 +95,6 @@ def serve(settings: ServingSettings, host: str = "127.0.0.1", port: int = 8000) 
         If the address is taken.
     """
     restrict_process()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    log_json()
     with listen(host, port) as bound:
         server(create_app(settings)).run(sockets=[bound])

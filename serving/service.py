@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, TypeVar
 
-from anyio import CapacityLimiter, to_thread
+import numpy as np
+from anyio import CapacityLimiter, fail_after, to_thread
 from fastapi import Depends, Request
+from numpy.typing import NDArray
 
 from serving.features import FeatureStore
 from serving.holder import Holder
+from serving.metrics import Metrics
 from serving.model import ServedModel
+from serving.prediction_log import Entry, PredictionLog
 from serving.problems import Problem
+from serving.report import Reporter
 from serving.settings import ServingSettings
+from serving.shop import ScoredShop
+
+Result = TypeVar("Result")
 
 _INLINE_BYTES = 16 * 1024
 """Bodies up to this size are answered on the spot, in well under a millisecond; a thread would cost more."""
@@ -26,29 +35,98 @@ class Service:
 
     Attributes
     ----------
-    settings, holder, features
+    settings, holder, features, shop, reporter, metrics
         Its parts.
+    log
+        The log of predictions, if it is on.
     large
         Lets so many large requests be worked on at once; the others wait, health and small requests do not.
+    draining
+        Set when the service is about to end: each connection then gets one more answer.
     """
 
     settings: ServingSettings
     holder: Holder
     features: FeatureStore
+    shop: ScoredShop
+    reporter: Reporter
+    metrics: Metrics
+    log: PredictionLog | None
     large: CapacityLimiter = field(init=False)
+    draining: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "large", CapacityLimiter(self.settings.threads))
 
-    async def work(self, answer: Callable[[], bytes], body_size: int) -> bytes:
+    def start(self) -> None:
+        """Begin to follow the registry and to log."""
+        self.holder.start()
+        if self.log is not None:
+            self.log.start()
+
+    def stop(self) -> None:
+        """End all of it; what waits to be logged is written first."""
+        self.holder.stop()
+        if self.log is not None:
+            self.log.stop()
+        self.shop.close()
+        self.features.close()
+
+    def note(
+        self,
+        kind: str,
+        model: ServedModel,
+        ids: Sequence[str],
+        matrix: NDArray[np.float32],
+        columns: Mapping[str, NDArray[np.float64]],
+        as_of_date: str | None = None,
+    ) -> None:
+        """Count predictions and, if the log is on, log them."""
+        self.metrics.add_rows(kind, len(ids))
+        if self.log is not None and len(ids):
+            self.log.add(
+                Entry(
+                    model=model.version.name,
+                    version=model.version.version,
+                    horizon_days=model.about["horizon_days"],
+                    as_of_date=as_of_date,
+                    ids=ids,
+                    p_return=columns["p_return"],
+                    value_if_return=columns["value_if_return"],
+                    expected_value=columns["expected_value"],
+                    matrix=matrix,
+                )
+            )
+
+    async def work(self, answer: Callable[[], Result], body_size: int) -> Result:
         """Run `answer`: here if the body is small, else in one of the threads for large requests."""
         if body_size <= _INLINE_BYTES:
             return answer()
         return await self.in_thread(answer)
 
-    async def in_thread(self, answer: Callable[[], bytes]) -> bytes:
-        """Run `answer` in one of the threads for large requests."""
-        return await to_thread.run_sync(answer, limiter=self.large)
+    async def in_thread(self, answer: Callable[[], Result]) -> Result:
+        """Run `answer` in one of the threads for large requests.
+
+        Raises
+        ------
+        Problem
+            503 if none of them gets free in time.
+        """
+        try:
+            # The wait has a limit, the work has not: a thread can't be stopped, and letting it go on unseen would let
+            # any number of them pile up.
+            with fail_after(self.settings.queue_seconds):
+                await self.large.acquire()
+        except TimeoutError:
+            raise Problem(
+                503,
+                "The service is busy with other large requests; try again in a moment.",
+                headers={"Retry-After": "5"},
+            ) from None
+        try:
+            return await to_thread.run_sync(answer, limiter=CapacityLimiter(1))
+        finally:
+            self.large.release()
 
 
 # Dependencies are coroutines: FastAPI would send plain functions through a thread on every request.

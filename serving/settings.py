@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from clv.errors import InputError
 from clv.settings import Settings
@@ -21,6 +22,13 @@ _ENVIRONMENT = {
     "CLV_MAX_PURCHASES_BODY_BYTES": "max_purchases_body_bytes",
     "CLV_API_KEY": "api_key",
     "CLV_API_THREADS": "threads",
+    "CLV_MAX_EXPLAIN_ROWS": "max_explain_rows",
+    "CLV_BODY_SECONDS": "body_seconds",
+    "CLV_QUEUE_SECONDS": "queue_seconds",
+    "CLV_SHUTDOWN_SECONDS": "shutdown_seconds",
+    "CLV_CORS_ORIGINS": "cors_origins",
+    "CLV_PREDICTION_LOG": "prediction_log",
+    "CLV_PREDICTION_LOG_ROWS": "prediction_log_rows",
 }
 
 
@@ -43,6 +51,22 @@ class ServingSettings(BaseModel):
         If set, callers must send it in the header ``X-API-Key``.
     threads
         Large requests worked on at once, and DuckDB's threads; small ones never wait for them.
+    warehouse
+        Where ``clv score`` leaves the scored shop; empty for none.
+    max_explain_rows
+        Most customers in one ``POST /explain``.
+    body_seconds
+        How long a body may take to arrive.
+    queue_seconds
+        How long a large request waits for one of the threads before it is told to come again.
+    shutdown_seconds
+        How long requests in flight may go on after the signal to end.
+    cors_origins
+        Origins of web pages that may ask, ``*`` for all; none by default.
+    prediction_log
+        Folder for a log of all predictions as Parquet files; none by default.
+    prediction_log_rows
+        Most predictions that wait to be logged; more are dropped and counted.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
@@ -56,12 +80,26 @@ class ServingSettings(BaseModel):
     max_purchases_body_bytes: int = Field(default=64 * MEBIBYTE, ge=1)
     api_key: SecretStr | None = None
     threads: int = Field(default=2, ge=1)
+    warehouse: str = ""
+    max_explain_rows: int = Field(default=500, ge=1)
+    body_seconds: float = Field(default=30, gt=0)
+    queue_seconds: float = Field(default=30, gt=0)
+    shutdown_seconds: int = Field(default=30, ge=1)
+    cors_origins: tuple[str, ...] = ()
+    prediction_log: Path | None = None
+    prediction_log_rows: int = Field(default=200_000, ge=1)
+
+    @field_validator("cors_origins", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        """Take what an environment variable can hold: origins with commas between."""
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str], **overrides: Any) -> ServingSettings:
         """Read the settings from `environment`; `overrides` that are not None win.
 
-        Without ``MLFLOW_TRACKING_URI`` the registry is the one in ``CLV_HOME``.
+        Without ``MLFLOW_TRACKING_URI`` and ``CLV_WAREHOUSE`` registry and warehouse are those in ``CLV_HOME``.
 
         Raises
         ------
@@ -72,8 +110,9 @@ class ServingSettings(BaseModel):
             field: environment[name] for name, field in _ENVIRONMENT.items() if environment.get(name)
         }
         values |= {field: value for field, value in overrides.items() if value is not None}
-        if "tracking_uri" not in values:
-            values["tracking_uri"] = Settings.from_environment(environment).tracking_uri
+        home = Settings.from_environment(environment)
+        values.setdefault("tracking_uri", home.tracking_uri)
+        values.setdefault("warehouse", home.warehouse)
         try:
             return cls(**values)
         except ValidationError as error:

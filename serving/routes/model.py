@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
 from fastapi.responses import FileResponse
 
-from serving.answers import FeatureFacts, ModelAnswer, ModelHeader, RefusedVersion, RegistryFacts
+from serving.answers import FeatureFacts, ModelAnswer, ModelHeader, RefusedVersion, RegistryFacts, ReportAnswer
+from serving.bodies import JSON
 from serving.problems import Problem, documented
+from serving.reading import respond
+from serving.report import alias_warnings
 from serving.service import CurrentModel, CurrentService
 
 router = APIRouter(prefix="/model", tags=["model"])
@@ -30,6 +33,7 @@ async def describe(model: CurrentModel, service: CurrentService) -> ModelAnswer:
         refused=None
         if state.refused is None
         else RefusedVersion(version=state.refused.version, reason=state.refused.reason, at=state.refused.at),
+        warnings=alias_warnings(version),
         registry=RegistryFacts(
             model_uri=service.settings.model_uri,
             checked_at=state.checked_at,
@@ -37,6 +41,13 @@ async def describe(model: CurrentModel, service: CurrentService) -> ModelAnswer:
             poll_seconds=service.settings.poll_seconds,
         ),
     )
+
+
+@router.get("/report", response_model=ReportAnswer, responses=documented(401, 500, 503))
+async def report(model: CurrentModel, service: CurrentService) -> Response:
+    """How the version came into service: the gate's checks, its metrics beside the baselines, every promotion."""
+    answer = await service.in_thread(lambda: respond(service.reporter.report(model)))
+    return Response(answer, media_type=JSON)
 
 
 @router.get(

@@ -44,9 +44,14 @@ def test_a_file_is_no_home(tmp_path: Path) -> None:
 def test_replacing_leaves_the_old_file_when_the_block_fails(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_text("old")
-    with pytest.raises(RuntimeError), replacing(path) as temporary:
-        temporary.write_text("half")
-        raise RuntimeError
+
+    def fail() -> None:
+        with replacing(path) as temporary:
+            temporary.write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
     with replacing(path) as temporary:
@@ -91,7 +96,8 @@ def test_a_full_disk_is_one_clear_error_and_changes_nothing(tmp_path: Path) -> N
     path = tmp_path / "a.bin"
     path.write_text("old")
     script = (
-        "import sys\nfrom pathlib import Path\nfrom clv.home import replacing\nfrom clv.errors import UnavailableError\n"
+        "import sys\nfrom pathlib import Path\nfrom clv.errors import UnavailableError\n"
+        "from clv.home import replacing\n"
         "try:\n    with replacing(Path(sys.argv[1])) as t:\n        t.write_bytes(b'x' * 2_000_000)\n"
         "except UnavailableError as error:\n    print(error)\n    sys.exit(error.exit_code)\n"
     )

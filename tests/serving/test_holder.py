@@ -134,6 +134,10 @@ def test_api_key(helpers, registry) -> None:
             response = client.get("/model", headers=headers)
             assert response.status_code == 401
             assert "X-API-Key" in response.json()["detail"]
+            for path in ("/predict", "/predict/purchases", "/explain", "/portfolio"):
+                assert client.post(path, json={}, headers=headers).status_code == 401
+            for path in ("/customers", "/customers/1", "/customers.parquet", "/model/report", "/metrics"):
+                assert client.get(path, headers=headers).status_code == 401
         assert client.get("/model", headers={"x-api-key": "sésame".encode()}).status_code == 200
 
 
@@ -161,3 +165,15 @@ def test_a_model_that_answers_nonsense_is_refused(predictor) -> None:
 
     with pytest.raises(ModelRefusedError, match="value_if_return that is negative or no number"):
         check(dataclasses.replace(predictor, value_cap=float("nan")), FeatureStore(threads=1))
+
+
+def test_a_model_that_fails_is_refused(predictor, monkeypatch) -> None:
+    from serving.check import ModelRefusedError, check
+    from serving.features import FeatureStore
+
+    def fail(*arguments: object) -> None:
+        raise ValueError("Feature shape mismatch\nand more")
+
+    monkeypatch.setattr(type(predictor), "predict_matrix", fail)
+    with pytest.raises(ModelRefusedError, match=r"smoke prediction fails: ValueError: Feature shape mismatch$"):
+        check(predictor, FeatureStore(threads=1))

@@ -1,0 +1,81 @@
+"""Explanations in money: what each feature adds to a prediction, and one plain sentence about it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from serving.model import ServedModel
+from serving.schemas import Customers
+
+_NAMED = 3
+"""Features named in the sentence."""
+
+_PARTS = ("p_return", "value_if_return", "expected_value")
+
+
+def explain(model: ServedModel, customers: Customers, matrix: NDArray[np.float32]) -> list[dict[str, Any]]:
+    """One explanation per customer: base, contributions (the strongest first) and the prediction they add up to.
+
+    What no single feature accounts for (the cap on values, the mixing of several models) is told as ``other``.
+    """
+    parts = model.predictor.predict_matrix(matrix)
+    contributions = model.predictor.contributions(matrix)
+    bases = dict(zip(_PARTS, ("p_return_base", "value_base", "expected_base"), strict=True))
+    assert {*_PARTS, *bases.values()} <= {part.name for part in fields(contributions)}
+    names = model.predictor.encoder.features
+    explanations = []
+    for row, (customer_id, record) in enumerate(zip(customers.ids, customers.records, strict=True)):
+        prediction = {part: float(getattr(parts, part)[row]) for part in _PARTS}
+        base = {part: float(np.ravel(getattr(contributions, bases[part]))[0]) for part in _PARTS}
+        added = {part: getattr(contributions, part)[row].astype(float) for part in _PARTS}
+        order = np.argsort(-np.abs(added["expected_value"]), kind="stable")
+        strongest = [
+            {
+                "feature": names[position],
+                "value": record[names[position]],
+                **{part: float(added[part][position]) for part in _PARTS},
+            }
+            for position in order
+        ]
+        explanations.append(
+            {
+                "customer_id": customer_id,
+                "prediction": prediction,
+                "base": base,
+                "contributions": strongest,
+                "other": {part: prediction[part] - base[part] - float(added[part].sum()) for part in _PARTS},
+                "sentence": _sentence(model.header, prediction, base, strongest),
+            }
+        )
+    return explanations
+
+
+def _sentence(
+    header: Mapping[str, Any],
+    prediction: Mapping[str, float],
+    base: Mapping[str, float],
+    contributions: list[dict[str, Any]],
+) -> str:
+    currency = header["currency"]
+    named = [
+        f"{one['feature']} ({_shown(one['value'])}) {'adds' if one['expected_value'] > 0 else 'takes'} "
+        f"{abs(one['expected_value']):,.2f} {currency}"
+        for one in contributions[:_NAMED]
+        if abs(one["expected_value"]) >= 0.005
+    ]
+    start = (
+        f"Expected to spend {prediction['expected_value']:,.2f} {currency} in the next {header['horizon_days']} days, "
+        f"from a base of {base['expected_value']:,.2f}"
+    )
+    return f"{start}: {', '.join(named)}." if named else f"{start}: no feature moves it."
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "not known"
+    return f"{value:,.4g}" if isinstance(value, float) else f"'{value}'"

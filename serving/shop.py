@@ -1,0 +1,246 @@
+"""The last scored shop, read only: what ``clv score`` left in the warehouse."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow.parquet as pq
+
+from serving.problems import Problem, invalid_field
+
+COLUMNS = (
+    "customer_id",
+    "p_return",
+    "value_if_return",
+    "value_if_return_low",
+    "value_if_return_high",
+    "expected_value",
+    "percentile",
+)
+SORTABLE = tuple(sign + name for name in COLUMNS for sign in ("", "-"))
+"""Sort orders; a minus means the highest first."""
+
+MAX_PURCHASES = 1_000
+"""Most purchases shown of one customer, the newest."""
+
+_PURCHASES = {
+    "purchase_date": "purchase_date",
+    "amount": "cast(amount as double)",
+    "return_amount": "cast(return_amount as double)",
+    "order_count": "order_count",
+    "item_count": "item_count",
+    "category": "category",
+    "payment_type": "payment_type",
+}
+_BATCH_ROWS = 50_000
+
+
+class ScoredShop:
+    """Reads the warehouse file.
+
+    A writer puts a new file in the place of the old one, so the file is opened anew when another one stands there.
+
+    Parameters
+    ----------
+    warehouse
+        Address of the warehouse.
+    threads
+        DuckDB's threads.
+    """
+
+    def __init__(self, warehouse: str, threads: int) -> None:
+        kind, _, rest = warehouse.partition("://")
+        self._file = Path(rest[1:]).absolute() if kind == "duckdb" and len(rest) > 1 else None
+        self._threads = threads
+        self._lock = threading.Lock()
+        self._opened: tuple[tuple[int, int, int], duckdb.DuckDBPyConnection] | None = None
+
+    def close(self) -> None:
+        """Let go of the file."""
+        with self._lock:
+            if self._opened is not None:
+                self._opened[1].close()
+                self._opened = None
+
+    def total(self) -> float | None:
+        """Total expected value of the scored shop; None where there is none."""
+        try:
+            with self._cursor() as cursor:
+                return float(_summary(cursor)["expected_value"])
+        except Problem:
+            return None
+
+    def page(self, sort: str, limit: int, after: str | None, search: str | None) -> dict[str, Any]:
+        """One page of customers.
+
+        Parameters
+        ----------
+        sort
+            One of `SORTABLE`; ties go by customer.
+        after
+            The cursor the page before ended with.
+        search
+            Part of a customer's id.
+
+        Raises
+        ------
+        Problem
+            404 if no shop was scored, 422 if the cursor is not one of this sort order.
+        """
+        name, is_falling = sort.removeprefix("-"), sort.startswith("-")
+        # A number that is missing (a baseline has no percentile) sorts as NaN, above all others, and equals itself.
+        key = name if name == "customer_id" else f"coalesce({name}, 'nan'::double)"
+        conditions: list[str] = ["true"]
+        values: list[Any] = []
+        if search:
+            conditions.append("contains(lower(customer_id), lower(?))")
+            values.append(search)
+        if after is not None:
+            value, customer = _read_cursor(after, sort)
+            beyond = "<" if is_falling else ">"
+            conditions.append(f"({key} {beyond} ? or ({key} = ? and customer_id > ?))")
+            values += [value, value, customer]
+        order = f"{key} {'desc' if is_falling else 'asc'}, customer_id"
+        with self._cursor() as cursor:
+            summary = _summary(cursor)
+            rows = cursor.execute(
+                f"select {', '.join(COLUMNS)} from marts.customer_predictions where {' and '.join(conditions)} "
+                f"order by {order} limit ?",
+                [*values, limit + 1],
+            ).fetchall()
+        customers = [dict(zip(COLUMNS, row, strict=True)) for row in rows[:limit]]
+        last = customers[-1] if len(rows) > limit else None
+        return {
+            "scored": summary,
+            "customers": customers,
+            "next_cursor": None if last is None else _write_cursor(sort, last[name], last["customer_id"]),
+        }
+
+    def customer(self, customer_id: str) -> dict[str, Any]:
+        """Prediction and purchases of one customer.
+
+        Raises
+        ------
+        Problem
+            404 if no shop was scored or it has no such customer.
+        """
+        with self._cursor() as cursor:
+            summary = _summary(cursor)
+            found = cursor.execute(
+                f"select {', '.join(COLUMNS)} from marts.customer_predictions where customer_id = ?", [customer_id]
+            ).fetchone()
+            if found is None:
+                raise Problem(404, "The scored shop has no such customer; ids are compared verbatim.")
+            purchases = cursor.execute(
+                f"select {', '.join(_PURCHASES.values())} from marts.purchases "
+                "where customer_id = ? and purchase_date <= ? order by purchase_date desc limit ?",
+                [customer_id, summary["as_of_date"], MAX_PURCHASES],
+            ).fetchall()
+        return {
+            "scored": summary,
+            "prediction": dict(zip(COLUMNS, found, strict=True)),
+            "purchases": [dict(zip(_PURCHASES, row, strict=True)) for row in purchases],
+        }
+
+    def write_parquet(self, target: Path) -> None:
+        """Write all predictions to a Parquet file, highest expected value first, in bounded memory.
+
+        Raises
+        ------
+        Problem
+            404 if no shop was scored.
+        """
+        with self._cursor() as cursor:
+            _summary(cursor)
+            reader = cursor.sql(
+                f"select {', '.join(COLUMNS)} from marts.customer_predictions order by expected_value desc, customer_id"
+            ).to_arrow_reader(_BATCH_ROWS)
+            with pq.ParquetWriter(target, reader.schema) as writer:
+                for batch in reader:
+                    writer.write_batch(batch)
+
+    @contextmanager
+    def _cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A cursor on the file as it is now; one that was opened before goes on reading the file it knows."""
+        with self._lock:
+            cursor = self._connection().cursor()
+        try:
+            yield cursor
+        except (duckdb.IOException, duckdb.OutOfMemoryException) as error:
+            raise Problem(503, f"The warehouse can't be read: {type(error).__name__}.") from error
+        finally:
+            cursor.close()
+
+    def _connection(self) -> duckdb.DuckDBPyConnection:
+        try:
+            if self._file is None:
+                raise FileNotFoundError
+            stat = self._file.stat()
+        except OSError:
+            raise _none_scored() from None
+        version = (stat.st_ino, stat.st_mtime_ns, stat.st_size)
+        if self._opened is not None:
+            if self._opened[0] == version:
+                return self._opened[1]
+            self._opened[1].close()
+            self._opened = None
+        # Attached to a fresh database in memory: DuckDB shares instances by path and would hand out the old file.
+        connection = duckdb.connect(":memory:", config={"threads": str(self._threads), "memory_limit": "1GB"})
+        try:
+            connection.execute(f"attach '{str(self._file).replace(chr(39), chr(39) * 2)}' as shop (read_only)")
+            connection.execute("set enable_external_access = false")
+        except duckdb.Error as error:
+            connection.close()
+            raise Problem(503, f"The warehouse can't be opened: {type(error).__name__}.") from error
+        self._opened = version, connection
+        return connection
+
+
+def _summary(cursor: duckdb.DuckDBPyConnection) -> dict[str, Any]:
+    """Which scoring it is; also makes the file's schemas the ones that are meant."""
+    cursor.execute("use shop")
+    try:
+        row = cursor.execute(
+            """
+            select any_value(as_of_date), any_value(horizon_days), any_value(scored_by), count(*), sum(expected_value)
+            from marts.customer_predictions
+            """
+        ).fetchall()[0]
+    except duckdb.CatalogException:
+        raise _none_scored() from None
+    as_of_date, horizon_days, scored_by, customers, expected_value = row
+    return {
+        "as_of_date": str(as_of_date),
+        "horizon_days": horizon_days,
+        "scored_by": scored_by,
+        "customers": customers,
+        "expected_value": expected_value or 0.0,
+    }
+
+
+def _none_scored() -> Problem:
+    return Problem(404, "No shop has been scored yet; `clv score` writes what is shown here.")
+
+
+def _write_cursor(sort: str, value: Any, customer_id: str) -> str:
+    value = float("nan") if value is None else value
+    return base64.urlsafe_b64encode(json.dumps([sort, value, customer_id]).encode()).decode()
+
+
+def _read_cursor(text: str, sort: str) -> tuple[float | str, str]:
+    try:
+        made_for, value, customer_id = json.loads(base64.b64decode(text, altchars=b"-_", validate=True))
+    except (binascii.Error, ValueError, TypeError, RecursionError):
+        made_for = value = customer_id = None
+    kind = str if sort.removeprefix("-") == "customer_id" else float
+    if made_for != sort or not isinstance(value, kind) or not isinstance(customer_id, str):
+        raise invalid_field("cursor", "Expected next_cursor of an answer in the same sort order.")
+    return value, customer_id
