@@ -20,6 +20,8 @@ from clv.warehouse import DuckDBWarehouse, Warehouse
 
 PROJECT = Path(__file__).resolve().parent.parent / "dbt"
 
+_DISK_ERRORS = "IO Error|Out of Memory Error|Permission Error|FATAL Error|TransactionContext Error: Failed to commit"
+
 Progress = Callable[[str, int, int], None]
 """Told after each step of dbt: its name, how many are done, how many there are."""
 
@@ -212,7 +214,7 @@ def raise_for_database(target: Target, message: str, home: Home) -> None:
         If the database can't be read or written.
     """
     if target.name == "duckdb":
-        if found := re.search(r"(IO Error|Out of Memory Error|Permission Error|FATAL Error)[^\n]*", message):
+        if found := re.search(rf"({_DISK_ERRORS})[^\n]*", message):
             raise UnavailableError(
                 f"The warehouse can't be written: {found[0]}; see that disk and memory suffice (details in "
                 f"{home.logs / 'dbt.log'})."

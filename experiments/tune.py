@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clv.bootstrap import Difference, Outcome, paired, resample
+from clv.errors import InputError
 from clv.evaluation import can_learn
 from clv.metrics import normalized_gini
 from clv.models.hurdle import Binned, bin_rows, fit_boosters, make_encoder
@@ -276,7 +277,17 @@ def choose_mix(
 
 
 def protocol_of(shop: Shop) -> Plan:
-    """Which cutoffs train, tune and test for this shop."""
+    """Which cutoffs train, tune and test for this shop.
+
+    Raises
+    ------
+    InputError
+        If there is but one customer, or less history than twice the horizon.
+    """
+    if shop.customers < 2:
+        raise InputError(
+            f"The shop has {shop.customers} customer by {shop.as_of_date}; a model needs several, so load more of them."
+        )
     return plan(
         shop.cutoffs,
         first_purchase_date=shop.first_purchase_date,

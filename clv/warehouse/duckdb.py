@@ -66,9 +66,10 @@ class DuckDBWarehouse:
         except duckdb.Error as error:
             raise UnavailableError(f"Warehouse {target} can't be opened: {_first_line(error)}") from error
         try:
-            yield connection
-            if not read_only:
-                connection.execute("checkpoint")
+            with _commit_errors(target):
+                yield connection
+                if not read_only:
+                    connection.execute("checkpoint")
         except (duckdb.IOException, duckdb.FatalException, duckdb.OutOfMemoryException) as error:
             raise UnavailableError(f"Warehouse {target} can't be read or written: {_first_line(error)}") from error
         finally:
@@ -123,7 +124,7 @@ class DuckDBWarehouse:
     @contextmanager
     def loading(self, *, keep: bool, workspace: Path) -> Iterator[Path]:
         """Yield the next version of the file: a copy, or an empty one; it takes the place of this one on success."""
-        with _commit_errors(self.path), self.replacing(from_copy=keep) as next_file:
+        with self.replacing(from_copy=keep) as next_file:
             yield next_file
 
     def erase(self, marks: Mapping[str, Sequence[str]], updates: Sequence[str] = ()) -> dict[str, int]:
