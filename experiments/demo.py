@@ -71,7 +71,7 @@ def demo(workspace: Workspace, *, customers: int) -> dict[str, Any]:
     console.say(
         f"\nPredictions of all {result.scored.customers:,} customers: {result.scored.path}\n"
         f"Done in {time.monotonic() - started:.0f} s. The shop is synthetic. Now explore:\n"
-        f"  {clv} ui      MLflow: runs, plots, registry   http://127.0.0.1:5000\n"
+        f"  {clv} ui      MLflow: runs, plots, models     http://127.0.0.1:5000\n"
         f"  {clv} serve   API with its documentation      http://127.0.0.1:8000/docs\n"
         f"  {clv} app     Streamlit                       http://127.0.0.1:8501"
     )
