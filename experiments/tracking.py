@@ -78,6 +78,10 @@ class Run:
         """Log a figure as PNG."""
         self.client.log_figure(self.id, figure, path)
 
+    def folder(self, folder: Path, path: str) -> None:
+        """Log the files of a folder."""
+        self.client.log_artifacts(self.id, str(folder), path)
+
     def text(self, text: str, path: str) -> None:
         """Log a text file."""
         self.client.log_text(self.id, text, path)

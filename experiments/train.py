@@ -228,7 +228,7 @@ def _log(
         (folder / "figures").mkdir()
         for name, figure in figures.items():
             figure.savefig(folder / "figures" / name, dpi=120)
-            run.figure(figure, f"figures/{name}")
+        run.folder(folder / "figures", "figures")
         return workspace.tracker.log_model(
             run,
             folder,
