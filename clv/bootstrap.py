@@ -27,7 +27,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from clv.metrics import METRICS, Floats, Scorecard
+from clv.metrics import METRICS, Floats, Scorecard, Weights
 from clv.predictor import Parts
 
 Verdict = Literal["better", "not distinguishable", "worse"]
@@ -89,7 +89,7 @@ class Difference(Interval):
 
 
 def resample(
-    models: Mapping[str, Sequence[Parts]],
+    models: Mapping[str, Sequence[Parts | None]],
     outcomes: Sequence[Outcome],
     *,
     rng: np.random.Generator,
@@ -101,8 +101,9 @@ def resample(
 
     Parameters
     ----------
-    models : mapping of name to sequence of Parts
-        Predictions for each cutoff, in the order of `outcomes`.
+    models : mapping of name to sequence of Parts or None
+        Predictions for each cutoff, in the order of `outcomes`; None where a model has none: its metrics are ``nan``
+        there, so that it is judged, and compared, on its other cutoffs.
     outcomes : sequence of Outcome
         What happened, one per cutoff.
     rng : numpy Generator
@@ -112,7 +113,10 @@ def resample(
     """
     codes, people = _number_customers(outcomes)
     cards = {
-        name: [Scorecard(p, o.is_return, o.future_value) for p, o in zip(parts, outcomes, strict=True)]
+        name: [
+            None if p is None else Scorecard(p, o.is_return, o.future_value)
+            for p, o in zip(parts, outcomes, strict=True)
+        ]
         for name, parts in models.items()
     }
     shape = (len(outcomes), replicates, len(METRICS))
@@ -122,16 +126,16 @@ def resample(
         for cutoff, code in enumerate(codes):
             weights = counts[code]
             for name, by_cutoff in cards.items():
-                drawn[name][cutoff, replicate] = by_cutoff[cutoff].metrics(weights)
+                drawn[name][cutoff, replicate] = _metrics(by_cutoff[cutoff], weights)
     estimates = {
-        name: np.array([card.metrics(np.ones(len(code))) for card, code in zip(by_cutoff, codes, strict=True)])
+        name: np.array([_metrics(card, np.ones(len(code))) for card, code in zip(by_cutoff, codes, strict=True)])
         for name, by_cutoff in cards.items()
     }
     return Draws(estimates, drawn)
 
 
-def intervals(draws: Draws, model: str, level: float = LEVEL) -> dict[str, Interval]:
-    """Every metric of a model, averaged over the cutoffs, with its interval.
+def intervals(draws: Draws, model: str, level: float = LEVEL, *, cutoff: int | None = None) -> dict[str, Interval]:
+    """Every metric of a model, averaged over the cutoffs (or at one of them), with its interval.
 
     Replicates on which a metric is undefined (nobody returned) are left out; with none left the interval is ``nan``.
 
@@ -143,8 +147,11 @@ def intervals(draws: Draws, model: str, level: float = LEVEL) -> dict[str, Inter
         One of its models.
     level : float
         Confidence level of the interval.
+    cutoff : int, optional
+        Position of the only cutoff to look at.
     """
-    estimates, replicates = _mean(draws.estimates[model]), _mean(draws.replicates[model])
+    chosen = slice(None) if cutoff is None else slice(cutoff, cutoff + 1)
+    estimates, replicates = _mean(draws.estimates[model][chosen]), _mean(draws.replicates[model][chosen])
     return {
         name: Interval(float(estimates[column]), *_bounds(replicates[:, column], level))
         for column, name in enumerate(METRICS)
@@ -177,6 +184,35 @@ def paired(draws: Draws, candidate: str, reference: str, level: float = LEVEL) -
         low, high = _bounds(replicates, level)
         found[name] = Difference(float(estimate), low, high, _verdict(low, high))
     return found
+
+
+def _metrics(card: Scorecard | None, weights: Weights) -> Floats:
+    return np.full(len(METRICS), np.nan) if card is None else card.metrics(weights)
+
+
+def share(draws: Draws, candidate: str, reference: str, metric: str, level: float = LEVEL) -> Interval:
+    """A candidate's metric as a share of a reference's, on the same draws; ``nan`` where that is not above 0.
+
+    Parameters
+    ----------
+    draws : Draws
+        From :func:`resample`.
+    candidate, reference : str
+        Two of its models.
+    metric : str
+        One of ``METRICS``.
+    level : float
+        Confidence level of the interval.
+    """
+    column = list(METRICS).index(metric)
+    estimate, replicates = (
+        np.divide(top, bottom, out=np.full_like(top, np.nan), where=bottom > 0)
+        for top, bottom in (
+            (_mean(values[candidate][..., column]), _mean(values[reference][..., column]))
+            for values in (draws.estimates, draws.replicates)
+        )
+    )
+    return Interval(float(estimate), *_bounds(replicates, level))
 
 
 def _number_customers(outcomes: Sequence[Outcome]) -> tuple[list[NDArray[np.intp]], int]:

@@ -12,11 +12,13 @@ import pandas as pd
 
 from clv.baselines import Estimator, ladder
 from clv.bootstrap import Difference, Draws, Interval, Outcome, intervals, paired, resample
+from clv.ceiling import gini_ceiling
 from clv.contract import Contract
 from clv.models.btyd import BTYDModel
 from clv.models.model import Model
 from clv.models.recipe import Recipe
 from clv.predictor import Parts
+from clv.slices import Labels, Slice, labels, slices
 from clv.snapshots import Snapshots
 from clv.splits import Fold
 
@@ -44,12 +46,18 @@ class Evaluation:
         Predictions by model name, then by cutoff; ``model`` is the recipe under test.
     seed
         Of the bootstrap.
+    groups
+        By cutoff, the slices of the customers.
+    ceilings
+        By cutoff, the normalized Gini of who knew every customer's habits.
     """
 
     cutoffs: tuple[date, ...]
     outcomes: tuple[Outcome, ...]
     parts: Mapping[str, tuple[Parts, ...]]
     seed: int
+    groups: tuple[Labels, ...] = ()
+    ceilings: tuple[float, ...] = ()
 
     @cached_property
     def draws(self) -> Draws:
@@ -63,6 +71,17 @@ class Evaluation:
     def paired(self, reference: str, candidate: str = MODEL) -> dict[str, Difference]:
         """The candidate against a reference, metric by metric, on the same draws."""
         return paired(self.draws, candidate, reference)
+
+    @cached_property
+    def slices(self) -> tuple[Slice, ...]:
+        """The recipe under test on some customers only."""
+        return slices(self.parts[MODEL], self.outcomes, self.groups, seed=self.seed)
+
+    @property
+    def ceiling(self) -> float | None:
+        """Mean of the ceilings of the normalized Gini; None if there are none."""
+        known = [ceiling for ceiling in self.ceilings if np.isfinite(ceiling)]
+        return float(np.mean(known)) if known else None
 
     @property
     def baselines(self) -> list[str]:
@@ -123,6 +142,8 @@ def evaluate(
     """
     cutoffs: list[date] = []
     outcomes: list[Outcome] = []
+    groups: list[Labels] = []
+    ceilings: list[float] = []
     parts: dict[str, list[Parts]] = {name: [] for name in (*recipes, *baseline_names())}
     for number, fold in enumerate(tests):
         if progress:
@@ -132,6 +153,7 @@ def evaluate(
             continue
         cutoffs.append(fold.test)
         outcomes.append(Outcome(test.customer_id, test.is_return, test.future_value))
+        groups.append(labels(test.frame, fold.test))
         for name, recipe in recipes.items():
             model = Model(contract, recipe, seed=seed, threads=threads)
             model.fit(
@@ -143,9 +165,17 @@ def evaluate(
             )
             parts[name].append(model.predict_parts(test.frame))
         for name in baseline_names():
-            parts[name].append(fit_baseline(name, train, test.frame, horizon_days).predict_parts(test.frame))
+            baseline = fit_baseline(name, train, test.frame, horizon_days)
+            parts[name].append(baseline.predict_parts(test.frame))
+            if isinstance(baseline, BTYDModel):
+                ceilings.append(gini_ceiling(baseline.model_, test.frame, rng=np.random.default_rng(seed)))
     return Evaluation(
-        tuple(cutoffs), tuple(outcomes), {name: tuple(by_cutoff) for name, by_cutoff in parts.items()}, seed
+        tuple(cutoffs),
+        tuple(outcomes),
+        {name: tuple(by_cutoff) for name, by_cutoff in parts.items()},
+        seed,
+        tuple(groups),
+        tuple(ceilings),
     )
 
 

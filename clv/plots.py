@@ -5,12 +5,14 @@ of Okabe and Ito, told apart with any colour vision; what matters is also told b
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
+from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator, PercentFormatter
 from numpy.typing import ArrayLike
@@ -20,6 +22,9 @@ from clv import metrics
 from clv.bootstrap import Interval
 from clv.metrics import METRICS, Floats
 from clv.predictor import Parts
+
+if TYPE_CHECKING:
+    from clv.backtest import Backtest
 
 BLUE, ORANGE, GREEN, PINK = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
 SKY, AMBER, GREY, LIGHT = "#56B4E9", "#E69F00", "#6E6E6E", "#BBBBBB"
@@ -248,11 +253,163 @@ def shap_beeswarm(contributions: Floats, features: pd.DataFrame, unit: str = "co
     return figure
 
 
+def backtest(by_horizon: Mapping[int, "Backtest"], horizon_days: int) -> Figure:
+    """Rank over time of a recipe that is refitted at each cutoff, and what models lose to it as they grow old.
+
+    Parameters
+    ----------
+    by_horizon : mapping of days to Backtest
+        One line each.
+    horizon_days : int
+        The horizon that stands out, with its intervals.
+    """
+    figure = Figure(figsize=(11, 4.6), layout="constrained")
+    by_cutoff, by_age = figure.subplots(1, 2)
+    ordered = sorted(by_horizon.items(), key=lambda item: item[0] != horizon_days)
+    for position, (days, found) in enumerate(ordered):
+        color, style = _LINES[position % len(_LINES)]
+        main: dict[str, Any] = {
+            "color": color,
+            "linestyle": style,
+            "zorder": 3 if position == 0 else 2,
+            "label": f"{days} days ahead",
+        }
+        cells = [cell for cell in found.cells if cell.age_days == 0]
+        _whiskers(
+            by_cutoff,
+            [np.datetime64(cell.cutoff) for cell in cells],
+            [cell.metrics["normalized_gini"] for cell in cells],
+            with_intervals=position == 0,
+            **main,
+        )
+        differences = [age.difference["normalized_gini"] for age in found.ages]
+        _whiskers(by_age, [age.days for age in found.ages], differences, with_intervals=position == 0, **main)
+        worse = [age for age in found.ages if age.difference["normalized_gini"].verdict == "worse"]
+        lost = [age.difference["normalized_gini"].estimate for age in worse]
+        by_age.scatter([age.days for age in worse], lost, marker="v", s=70, color=color, edgecolor="black", zorder=4)
+    for axes in (by_cutoff, by_age):
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.axhline(0, color=LIGHT, linewidth=1, zorder=1)
+    by_cutoff.set(title="Refitted at each cutoff", ylabel="normalized Gini")
+    by_cutoff.xaxis.set_major_formatter(ConciseDateFormatter(AutoDateLocator()))  # type: ignore[no-untyped-call]
+    by_cutoff.legend(frameon=False)
+    by_age.set(title="Old models less refitted ones, same cutoffs", xlabel="age of the model, days (triangle: worse)")
+    by_age.set_ylabel("difference of normalized Gini")
+    return figure
+
+
+@dataclass(frozen=True)
+class Promise:
+    """Predictions whose window has closed.
+
+    Attributes
+    ----------
+    name : str
+        Whose, and of when.
+    kept : Interval
+        Their normalized Gini.
+    promised : Interval or None
+        What a test had led to expect.
+    total_ratio : Interval
+        Total predicted / actual.
+    """
+
+    name: str
+    kept: Interval
+    promised: Interval | None
+    total_ratio: Interval
+
+
+def kept_promises(promises: Sequence[Promise], level_bounds: tuple[float, float]) -> Figure:
+    """Gini beside the promised one, and level, of predictions whose window has closed, one row each.
+
+    Parameters
+    ----------
+    promises : sequence of Promise
+        Shown from top to bottom.
+    level_bounds : tuple of float
+        Between them the level is in bounds.
+    """
+    figure = Figure(figsize=(9.5, 1.5 + 0.42 * len(promises)), layout="constrained")
+    rank, level = figure.subplots(1, 2, sharey=True)
+    for row, promise in enumerate(promises):
+        if promise.promised is not None:
+            low, high = promise.promised.low, promise.promised.high
+            rank.barh(
+                row, high - low, left=low, height=0.6, color=SKY, alpha=0.5, label="promised" if row == 0 else None
+            )
+        for axes, found in ((rank, promise.kept), (level, promise.total_ratio)):
+            axes.plot([found.low, found.high], [row, row], color=BLUE, linewidth=2)
+            axes.plot(found.estimate, row, "o", color=BLUE, label="kept" if row == 0 and axes is rank else None)
+    rank.axvline(0, color=LIGHT, linewidth=1, zorder=1)
+    rank.set(title="Normalized Gini")
+    rank.legend(frameon=False, loc="best", fontsize="small")
+    rank.set_yticks(range(len(promises)), [promise.name for promise in promises])
+    rank.set_ylim(len(promises) - 0.5, -0.5)
+    level.axvspan(*level_bounds, color=LIGHT, alpha=0.3, zorder=0)
+    level.axvline(1, color=GREY, linewidth=1, zorder=1)
+    level.set_xscale("log")
+    level.xaxis.set_major_locator(FixedLocator([0.1, 0.2, 0.5, 1, 2, 5, 10]))
+    level.xaxis.set_minor_locator(NullLocator())
+    level.xaxis.set_major_formatter(FuncFormatter(lambda ratio, _: f"{ratio:g}"))
+    level.set(title="Total predicted / actual (grey: in bounds)")
+    for axes in (rank, level):
+        axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def drift_bars(
+    index: Mapping[str, float], usual: Mapping[str, float], bounds: tuple[float, float], top: int = 20
+) -> Figure:
+    """Population stability index by feature, the largest first, beside what is usual.
+
+    Parameters
+    ----------
+    index : mapping of feature to float
+        From :func:`clv.drift.stability`.
+    usual : mapping of feature to float
+        The same over an earlier stretch of time, where it is known.
+    bounds : tuple of float
+        Moderate and large drift, drawn as lines.
+    top : int
+        Number of features shown.
+    """
+    shown = sorted(index.items(), key=lambda item: (-item[1], item[0]))[:top]
+    figure, axes = _figure(7.5, 1.4 + 0.28 * len(shown))
+    axes.barh(range(len(shown)), [value for _, value in shown], color=BLUE, alpha=0.8, label="since the model was made")
+    known = [(usual[name], row) for row, (name, _) in enumerate(shown) if name in usual]
+    if known:
+        axes.scatter(
+            *zip(*known, strict=True), marker="|", s=160, linewidths=2.5, color=ORANGE, label="usual", zorder=3
+        )
+    for bound, style in zip(bounds, (":", "--"), strict=True):
+        axes.axvline(bound, color=GREY, linewidth=1, linestyle=style)
+    axes.set_yticks(range(len(shown)), [name for name, _ in shown])
+    axes.set_ylim(len(shown) - 0.4, -0.6)
+    axes.set(title="Input drift", xlabel="population stability index (lines: moderate, large)")
+    axes.legend(frameon=False, loc="lower right")
+    return figure
+
+
 def _figure(width: float, height: float) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(width, height), layout="constrained")
     axes = figure.subplots()
     axes.spines[["top", "right"]].set_visible(False)
     return figure, axes
+
+
+def _whiskers(axes: Axes, x: Sequence[Any], found: Sequence[Interval], *, with_intervals: bool, **style: Any) -> None:
+    """A line of estimates, with their intervals."""
+    middle = np.array([interval.estimate for interval in found])
+    axes.plot(x, middle, marker="o", markersize=4.5, linewidth=1.6, **style)
+    if with_intervals:
+        axes.vlines(
+            x,
+            [interval.low for interval in found],
+            [interval.high for interval in found],
+            color=style["color"],
+            alpha=0.5,
+        )
 
 
 def _unit(currency: str) -> str:

@@ -169,6 +169,62 @@ class Hurdle:
         return Contributions(p, value, expected, p_base, value_base, p_base * value_base)
 
 
+@dataclass(frozen=True)
+class Forest:
+    """The boosters of all hurdles in one, with the margin of each: for few rows a call costs more than its trees.
+
+    Attributes
+    ----------
+    booster
+        Trees of all P(return) boosters, then of all value boosters; each former booster is a class of its own.
+    bags
+        How many hurdles there were.
+    """
+
+    booster: xgb.Booster
+    bags: int
+
+    @classmethod
+    def of(cls, hurdles: Sequence[Hurdle]) -> Forest:
+        """Join boosters; their margins stay the same to the last bit."""
+        boosters = [*(hurdle.p_return for hurdle in hurdles), *(hurdle.value for hurdle in hurdles)]
+        documents = [json.loads(booster.save_raw("json")) for booster in boosters]
+        trees: list[dict[str, Any]] = []
+        classes: list[int] = []
+        for number, document in enumerate(documents):
+            own = document["learner"]["gradient_booster"]["model"]["trees"]
+            trees += [{**tree, "id": len(trees) + position} for position, tree in enumerate(own)]
+            classes += [number] * len(own)
+        margins = [_base_margin(document["learner"]) for document in documents]
+        joined = documents[0]
+        joined["learner"]["objective"] = {
+            "name": "multi:softprob",
+            "softmax_multiclass_param": {"num_class": str(len(boosters))},
+        }
+        joined["learner"]["learner_model_param"] |= {
+            "num_class": str(len(boosters)),
+            "base_score": json.dumps(margins),
+        }
+        model = joined["learner"]["gradient_booster"]["model"]
+        model["gbtree_model_param"]["num_trees"] = str(len(trees))
+        model |= {"trees": trees, "tree_info": classes, "iteration_indptr": [0, len(trees)]}
+        booster = xgb.Booster(model_file=bytearray(json.dumps(joined).encode()))
+        threads = json.loads(boosters[0].save_config())["learner"]["generic_param"]["nthread"]
+        booster.set_param({"nthread": threads})
+        return cls(booster, len(hurdles))
+
+    def predict(self, matrix: NDArray[np.float32]) -> tuple[Array, Array]:
+        """p_return and value_if_return of each hurdle for an encoded matrix, both of shape (n, bags)."""
+        margins = self.booster.inplace_predict(matrix, predict_type="margin").astype(np.float64)
+        return expit(margins[:, : self.bags]), np.exp(margins[:, self.bags :])
+
+
+def _base_margin(learner: Mapping[str, Any]) -> float:
+    """What a booster starts from, in margins and in single precision, as XGBoost computes it."""
+    base, one = np.float32(json.loads(learner["learner_model_param"]["base_score"])[0]), np.float32(1)
+    return float(-np.log(one / base - one) if learner["objective"]["name"] == "binary:logistic" else np.log(base))
+
+
 # Buy till you die: BG/NBD for who buys and how often, Gamma-Gamma for how much. Notation of the literature: x purchases
 # after the first, the last of them at age t_x, observed up to age T; time in any one unit. Given the history and being
 # alive at T, the purchase rate is Gamma(r + x, alpha + T) and the chance to leave after a purchase Beta(a, b + x),
@@ -404,16 +460,29 @@ class Predictor:
 
     def predict_matrix(self, matrix: NDArray[np.float32]) -> Parts:
         """Two-part answer for an encoded matrix, shape (n, features)."""
-        each = [(weight, member.predict_parts(matrix)) for weight, member in self._members]
-        p_return = np.sum([weight * parts.p_return for weight, parts in each], axis=0)
-        expected = np.sum([weight * parts.expected_value for weight, parts in each], axis=0)
+        own = self._history_share
+        p_return = expected = np.zeros(len(matrix))
+        if self.hurdles:
+            p, value = self._forest.predict(matrix)
+            p_return, expected = (1.0 - own) * p.mean(axis=1), (1.0 - own) * (p * value).mean(axis=1)
+        if self.history is not None:
+            parts = self.history.predict_parts(matrix)
+            p_return, expected = p_return + own * parts.p_return, expected + own * parts.expected_value
         value = np.divide(expected, p_return, out=np.zeros_like(expected), where=p_return > 0)
         return Parts(p_return, np.minimum(value, self.value_cap))
 
     @cached_property
+    def _forest(self) -> Forest:
+        return Forest.of(self.hurdles)
+
+    @property
+    def _history_share(self) -> float:
+        return self.history_weight if self.history is not None else 0.0
+
+    @cached_property
     def _members(self) -> tuple[tuple[float, Hurdle | History], ...]:
         """Everything that is mixed, with its weight; the weights add up to 1."""
-        own = self.history_weight if self.history is not None else 0.0
+        own = self._history_share
         hurdles = [((1.0 - own) / len(self.hurdles), hurdle) for hurdle in self.hurdles]
         return (*hurdles, *([(own, self.history)] if self.history is not None else []))
 

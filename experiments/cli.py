@@ -68,6 +68,26 @@ def _file(text: str) -> Path | None:
     return Path(text) if text else None
 
 
+def _cutoffs(text: str) -> Any:
+    """A choice of cutoffs; empty means not given."""
+    from experiments.choices import Cutoffs
+
+    try:
+        return Cutoffs.parse(text) if text else None
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is neither a number nor days; expected 3 or 2018-01-31,2018-02-28") from None
+
+
+def _horizons(text: str) -> tuple[int, ...]:
+    """Numbers of days; empty means not given."""
+    return tuple(_horizon(days) for days in text.split(",")) if text else ()
+
+
+def _given(text: str) -> str | None:
+    """A text; empty means not given."""
+    return text or None
+
+
 Paths = Annotated[
     list[Path],
     typer.Argument(
@@ -88,7 +108,26 @@ Jobs = Annotated[int, typer.Option("--jobs", min=1, help="Trials in parallel.")]
 By = Annotated[str | None, typer.Option("--by", help="Who does this; your user name by default.")]
 Reason = Annotated[str, typer.Option("--reason", help="Why; recorded.")]
 Port = Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")]
-Version = Annotated[str | None, typer.Option("--version", help="Model version; Production's by default.")]
+Version = Annotated[
+    str | None, typer.Option("--version", parser=_given, metavar="VERSION", help="Model version; Production's by default.")
+]
+FromRun = Annotated[
+    str | None, typer.Option("--from-run", parser=_given, metavar="RUN_ID", help="Tuning run whose recipe to take.")
+]
+RecipeText = Annotated[
+    str | None, typer.Option("--recipe", parser=_given, metavar="FILE|JSON", help="Recipe, written out as JSON.")
+]
+Parameters = Annotated[
+    list[str] | None, typer.Option("--parameter", "-p", metavar="NAME=VALUE", help="Set one hyper-parameter.")
+]
+TestCutoffs = Annotated[
+    Any,
+    typer.Option("--cutoffs", parser=_cutoffs, metavar="N|DAYS", help="The latest N, or days: 2018-01-31,2018-02-28."),
+]
+Horizons = Annotated[
+    Any,
+    typer.Option("--horizons", parser=_horizons, metavar="DAYS,...", help="Days ahead, such as 30,90; the marts'."),
+]
 Predictions = Annotated[
     Path | None,
     typer.Option("--predictions", parser=_file, metavar="FILE", help="Where to write predictions: .csv or .parquet."),
@@ -298,17 +337,20 @@ def tune(
 @app.command(rich_help_panel=MODELS)
 def train(
     context: typer.Context,
-    from_run: Annotated[str | None, typer.Option(metavar="RUN_ID", help="Tuning run whose best recipe to use.")] = None,
-    parameter: Annotated[
-        list[str] | None, typer.Option("--parameter", "-p", metavar="NAME=VALUE", help="Set one hyper-parameter.")
-    ] = None,
+    from_run: FromRun = None,
+    recipe: RecipeText = None,
+    parameter: Parameters = None,
 ) -> None:
     """Test a recipe out of time, refit it on every closed label, and register the model."""
+    from clv.models.recipe import Recipe
     from experiments import report
+    from experiments.choices import chosen_recipe
     from experiments.train import train as fit
 
     workspace = _workspace(context)
-    result = fit(workspace, recipe=_recipe(workspace, from_run, parameter or []))
+    named = from_run or recipe or parameter
+    chosen = chosen_recipe(workspace, from_run=from_run, recipe=recipe, parameters=parameter or []) if named else Recipe()
+    result = fit(workspace, recipe=chosen)
     report.show(workspace.console, result.facts)
     facts = {"version": result.version, "run_id": result.run_id, "evaluation": result.facts}
     _done(workspace, facts, f"Registered version {result.version}; next: clv promote {result.version}")
@@ -318,25 +360,43 @@ def train(
 def evaluate(
     context: typer.Context,
     version: Version = None,
-    from_run: Annotated[str | None, typer.Option(metavar="RUN_ID", help="Tuning run whose recipe to test.")] = None,
-    parameter: Annotated[list[str] | None, typer.Option("--parameter", "-p", metavar="NAME=VALUE")] = None,
+    from_run: FromRun = None,
+    recipe: RecipeText = None,
+    parameter: Parameters = None,
+    cutoffs: TestCutoffs = None,
 ) -> None:
     """Test a recipe (a version's, a tuning run's or your own) out of time, without registering anything."""
     from experiments import report
+    from experiments.choices import chosen_recipe
     from experiments.evaluate import evaluate as test
 
     workspace = _workspace(context)
-    if version and (from_run or parameter):
-        raise InputError("Name either --version or a recipe (--from-run, --parameter), not both.")
-    if from_run or parameter:
-        recipe = _recipe(workspace, from_run, parameter or [])
-    else:
-        from experiments.evaluate import recipe_of_version
-
-        recipe = recipe_of_version(workspace, version)
-    run_id, facts = test(workspace, recipe)
+    chosen = chosen_recipe(workspace, version=version, from_run=from_run, recipe=recipe, parameters=parameter or [])
+    run_id, facts = test(workspace, chosen, cutoffs)
     report.show(workspace.console, facts)
     _done(workspace, {"run_id": run_id, "evaluation": facts}, f"Logged as run {run_id}.")
+
+
+@app.command(rich_help_panel=MODELS)
+def backtest(
+    context: typer.Context,
+    version: Version = None,
+    from_run: FromRun = None,
+    recipe: RecipeText = None,
+    parameter: Parameters = None,
+    cutoffs: TestCutoffs = None,
+    horizons: Horizons = None,
+) -> None:
+    """Test a recipe over the whole history: how steady it is, and after how long to train again."""
+    from experiments import backtest as testing
+    from experiments.choices import chosen_recipe
+
+    workspace = _workspace(context)
+    chosen = chosen_recipe(workspace, version=version, from_run=from_run, recipe=recipe, parameters=parameter or [])
+    result = testing.backtest(workspace, chosen, cutoffs=cutoffs, horizons=horizons or ())
+    testing.show(workspace.console, result)
+    line = f"Logged as run {result.run_id}" + (f", and with version {result.version}." if result.version else ".")
+    _done(workspace, {"run_id": result.run_id, "version": result.version, **result.facts}, line)
 
 
 @app.command(rich_help_panel=MODELS)
@@ -398,6 +458,26 @@ def score(context: typer.Context, predictions: Predictions = None) -> None:
     workspace = _workspace(context)
     result = predict(workspace, predictions=predictions)
     _done(workspace, result, f"{result.customers:,} predictions in {result.path}")
+
+
+@app.command(rich_help_panel=MODELS)
+def monitor(
+    context: typer.Context,
+    prediction_log: Annotated[
+        list[str] | None, typer.Option("--prediction-log", metavar="FOLDER", help="A service's prediction log.")
+    ] = None,
+) -> None:
+    """Did it come true? Exit code 3 if predictions, inputs or the model's age are out of bounds."""
+    from experiments import monitor_page
+    from experiments.monitor import monitor as watch
+    from experiments.monitor import refuse
+
+    workspace = _workspace(context)
+    report = watch(workspace, prediction_logs=[Path(folder) for folder in prediction_log or [] if folder])
+    monitor_page.show(workspace.console, report)
+    line = f"Logged as run {report.run_id}."
+    _done(workspace, monitor_page.facts(report), line if report.failures else f"{report.verdict} {line}")
+    refuse(report)
 
 
 @app.command(rich_help_panel=DATA)
@@ -536,7 +616,7 @@ def version() -> None:
 
 def main() -> None:
     """Entry point: run the verb, turn errors into one sentence and an exit code."""
-    _quieten()
+    quieten()
     try:
         app(standalone_mode=False)
     except typer.Exit as leaving:
@@ -593,24 +673,6 @@ def _columns(
     )
 
 
-def _recipe(workspace: Workspace, from_run: str | None, parameters: list[str]) -> Any:
-    from pydantic import ValidationError
-
-    from clv.models.recipe import Recipe
-    from experiments.train import recipe_of_run
-
-    base = recipe_of_run(workspace, from_run) if from_run else Recipe()
-    pairs = dict(parameter.partition("=")[::2] for parameter in parameters)
-    try:
-        return Recipe.model_validate({**base.model_dump(), **pairs})
-    except ValidationError as error:
-        first = error.errors()[0]
-        known = ", ".join(Recipe.model_fields)
-        raise InputError(
-            f"Parameter {first['loc'][0]}={first['input']!r}: {first['msg']}; known ones: {known}."
-        ) from None
-
-
 def _who(by: str | None) -> str:
     try:
         return by or getpass.getuser()
@@ -653,7 +715,7 @@ def _log_bug() -> Path:
     return Path("nowhere: no log could be written")
 
 
-def _quieten() -> None:
+def quieten() -> None:
     """MLflow shall neither show its own bars and news nor wait for minutes for a server that is down."""
     # XGBoost's threads would spin while they wait for each other: on a busy machine that is ten times slower. It is
     # read when the library is loaded, hence here.

@@ -17,7 +17,7 @@ from clv.errors import UnavailableError
 from clv.snapshots import read_snapshots
 from clv.synth import write_shop
 from experiments import report
-from experiments.run import run
+from experiments.run import RunResult, run
 from experiments.servers import environment
 from experiments.workspace import Workspace
 
@@ -32,31 +32,7 @@ def demo(workspace: Workspace, *, customers: int) -> dict[str, Any]:
     console = workspace.console
     console.say("A synthetic shop (made up from a seed, no real customer) through the whole chain:", style="bold")
     started = time.monotonic()
-    shop_folder = workspace.home.root / "demo"
-    with console.step("synth") as step:
-        summary = write_shop(
-            shop_folder,
-            customers=customers,
-            repeat_rate=REPEAT_RATE,
-            shape="olist",
-            seed=workspace.settings.seed,
-            horizon_days=HORIZON_DAYS,
-            progress=lambda done, total: step.update("", done, total),
-        )
-        step.note = f"{summary.customers:,} customers, {summary.orders:,} orders in Olist's tables -> {shop_folder}"
-    result = run(
-        workspace,
-        [shop_folder / "shop"],
-        source="olist",
-        columns=None,
-        horizon_days=HORIZON_DAYS,
-        as_of_date=None,
-        predictions=None,
-        replace_shop=False,
-        trials=TRIALS,
-        jobs=1,
-        by="demo",
-    )
+    result = build(workspace, customers=customers)
     staged = workspace.registry.production()
     answer = _ask(workspace) if staged else None
 
@@ -76,6 +52,35 @@ def demo(workspace: Workspace, *, customers: int) -> dict[str, Any]:
         f"  {clv} app     Streamlit                       http://127.0.0.1:8501"
     )
     return {"version": result.trained.version, "answer": answer, "evaluation": result.trained.facts}
+
+
+def build(workspace: Workspace, *, customers: int, trials: int = TRIALS) -> RunResult:
+    """Write a synthetic shop into the home and run the chain on it."""
+    folder = workspace.home.root / "demo"
+    with workspace.console.step("synth") as step:
+        summary = write_shop(
+            folder,
+            customers=customers,
+            repeat_rate=REPEAT_RATE,
+            shape="olist",
+            seed=workspace.settings.seed,
+            horizon_days=HORIZON_DAYS,
+            progress=lambda done, total: step.update("", done, total),
+        )
+        step.note = f"{summary.customers:,} customers, {summary.orders:,} orders in Olist's tables -> {folder}"
+    return run(
+        workspace,
+        [folder / "shop"],
+        source="olist",
+        columns=None,
+        horizon_days=HORIZON_DAYS,
+        as_of_date=None,
+        predictions=None,
+        replace_shop=False,
+        trials=trials,
+        jobs=1,
+        by="demo",
+    )
 
 
 def _ask(workspace: Workspace) -> dict[str, Any]:

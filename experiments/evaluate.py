@@ -2,26 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import date, timedelta
 from typing import Any
 
+from clv.errors import InputError
 from clv.evaluation import MODEL
 from clv.models.recipe import Recipe
-from clv.snapshots import read_snapshots
+from clv.snapshots import Shop, read_snapshots
+from clv.splits import Fold, Plan, apart
 from experiments import report
+from experiments.choices import Cutoffs
 from experiments.train import evaluate_recipes
 from experiments.tune import protocol_of, shop_tags
 from experiments.workspace import Workspace
 
 
-def evaluate(workspace: Workspace, recipe: Recipe) -> tuple[str, dict[str, Any]]:
-    """Test `recipe` at the protocol's test cutoffs; returns the run's id and the plain facts."""
+def evaluate(workspace: Workspace, recipe: Recipe, cutoffs: Cutoffs | None = None) -> tuple[str, dict[str, Any]]:
+    """Test `recipe` at the protocol's test cutoffs, or at others; returns the run's id and the plain facts.
+
+    Raises
+    ------
+    InputError
+        If the history is too short, or a cutoff that was named can't be tested.
+    """
     shop = workspace.shop()
     protocol = protocol_of(shop)
+    if cutoffs is not None:
+        protocol = at_cutoffs(shop, cutoffs)
     with (
         workspace.console.step("evaluate") as step,
         workspace.tracker.run(
             f"evaluate {recipe.family} H={shop.horizon_days}",
             tags={**shop_tags(shop), "clv.kind": "evaluate", "clv.family": recipe.family},
+            description=f"{recipe.describe()}, refitted and tested at "
+            f"{', '.join(str(fold.test) for fold in protocol.tests) or 'no cutoff'}; nothing is registered.",
         ) as run,
     ):
         snapshots = read_snapshots(workspace.warehouse, workspace.contract, protocol.cutoffs)
@@ -29,15 +44,30 @@ def evaluate(workspace: Workspace, recipe: Recipe) -> tuple[str, dict[str, Any]]
         facts = report.facts(evaluation, protocol.note)
         run.log(params=recipe.model_dump())
         if evaluation.cutoffs:
-            report.log_evaluation(run, evaluation)
+            report.log_evaluation(run, evaluation, facts)
         for name, figure in report.figures(evaluation, shop.currency):
             run.figure(figure, f"figures/{name}")
-        step.note = f"{len(evaluation.cutoffs)} test cutoffs"
+        step.note = f"tested at {', '.join(map(str, evaluation.cutoffs)) or 'no cutoff'}"
     return run.id, facts
 
 
-def recipe_of_version(workspace: Workspace, version: str | None) -> Recipe:
-    """Recipe of a version: the one named, else Production's, else the newest."""
-    registry = workspace.registry
-    chosen = registry.version(version) if version else registry.production() or registry.latest()
-    return Recipe.model_validate_json(chosen.tags["clv.recipe"])
+def at_cutoffs(shop: Shop, cutoffs: Cutoffs) -> Plan:
+    """The plan that tests at chosen cutoffs: each trains on those whose label window had closed by then.
+
+    Raises
+    ------
+    InputError
+        If a named cutoff has no closed label, or nothing to train on before it.
+    """
+    horizon = timedelta(days=shop.horizon_days)
+
+    def before(test: date) -> Sequence[date]:
+        return [cutoff for cutoff in shop.cutoffs if cutoff + horizon <= test]
+
+    chosen = cutoffs.among([cutoff for cutoff in shop.cutoffs if before(cutoff)])
+    if not chosen:
+        raise InputError(
+            f"No cutoff has both a closed label and an earlier one to train on; load more history than "
+            f"{shop.first_purchase_date} to {shop.as_of_date}, or shorten --horizon-days."
+        )
+    return Plan((), tuple(Fold(apart(before(test), shop.horizon_days), test) for test in chosen), (), "")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from clv import load as loading
 from clv import transform as transforming
+from experiments import truth
 from experiments.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ def load(
             replace_shop=replace_shop,
             progress=step.update,
         )
+        truth.remember(workspace.home, paths, report.fingerprint)
         step.note = f"{report.orders:,} orders, {report.customers:,} customers, as-of day {report.as_of_date}"
     for note in report.notes:
         workspace.console.note(note)

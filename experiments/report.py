@@ -6,11 +6,14 @@ import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from clv.bootstrap import LEVEL, Interval
+from clv.bootstrap import LEVEL, Interval, share
 from clv.evaluation import MODEL, Evaluation
-from clv.metrics import decile_table, evaluate
+from clv.metrics import METRICS, decile_table
+from experiments.truth import ORACLE
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from experiments.console import Console
     from experiments.tracking import Run
 
@@ -23,44 +26,65 @@ SHOWN = {
 """Columns of the table in the terminal; the first one with its interval."""
 
 
-def log_evaluation(run: Run, evaluation: Evaluation) -> None:
-    """Log metrics with intervals (``roc_auc``, ``roc_auc_low``, ``roc_auc_high``), ladder, verdicts and tables."""
+def log_evaluation(run: Run, evaluation: Evaluation, facts: dict[str, Any]) -> None:
+    """Log an evaluation.
+
+    Metrics of the model with their intervals (``roc_auc``, ``roc_auc_low``, ``roc_auc_high``), those of a baseline
+    under its name (``total_spend/roc_auc``), those of each cutoff as the steps of ``by_cutoff/roc_auc``; verdicts as
+    tags; tables as files.
+    """
     metrics: dict[str, float] = {}
-    for name in (MODEL, *evaluation.baselines):
-        prefix = "" if name == MODEL else f"{name}_"
-        for metric, interval in evaluation.intervals(name).items():
-            if not math.isfinite(interval.estimate):
-                continue
-            metrics[f"{prefix}{metric}"] = interval.estimate
-            if name == MODEL and math.isfinite(interval.low):
-                metrics[f"{metric}_low"] = interval.low
-                metrics[f"{metric}_high"] = interval.high
+    for name, by_metric in facts["models"].items():
+        for metric, (estimate, low, high) in by_metric.items():
+            if name != MODEL:
+                metrics[f"{name}/{metric}"] = estimate
+            else:
+                metrics |= {metric: estimate, f"{metric}_low": low, f"{metric}_high": high}
     best = evaluation.best_baseline()
     difference = evaluation.paired(best)["normalized_gini"]
-    metrics["normalized_gini_over_best_baseline"] = difference.estimate
+    metrics |= {
+        "gini_over_best_baseline": difference.estimate,
+        "gini_over_best_baseline_low": difference.low,
+        "gini_over_best_baseline_high": difference.high,
+        "gini_ceiling": facts["ceiling"],
+    }
+    if facts["oracle"]:
+        names = ("oracle_share", "oracle_share_low", "oracle_share_high")
+        metrics |= dict(zip(names, facts["oracle"]["share"], strict=True))
+        metrics["oracle/normalized_gini"] = facts["oracle"]["normalized_gini"][0]
     run.log(
-        metrics=metrics,
-        tags={
-            "clv.best_baseline": best,
-            "clv.verdict": f"{difference.verdict} than {best}"
-            if difference.verdict != "not distinguishable"
-            else f"not distinguishable from {best}",
-        },
+        metrics={name: value for name, value in metrics.items() if value is not None},
+        tags={"clv.best_baseline": best, "clv.verdict": verdict(difference.verdict, best)},
     )
-    for step, outcome in enumerate(evaluation.outcomes):
-        values = evaluate(evaluation.parts[MODEL][step], outcome.is_return, outcome.future_value)
-        finite = {f"cutoff_{metric}": value for metric, value in values.items() if math.isfinite(value)}
-        run.log(metrics=finite, step=step)
+    for step, by_metric in enumerate(facts["by_cutoff"]):
+        values = {f"by_cutoff/{name}": by_metric[name] for name in METRICS if by_metric[name] is not None}
+        run.log(metrics=values, step=step)
     parts, outcome = evaluation.pooled()
     deciles = decile_table(parts, outcome.is_return, outcome.future_value)
     run.text(deciles.to_csv(index=False), "evaluation/deciles.csv")
-    run.json(facts(evaluation, note=""), "evaluation/evaluation.json")
+    run.text(_slices_table(facts["slices"]).to_csv(index=False), "evaluation/slices.csv")
+    run.json(facts, "evaluation/evaluation.json")
+
+
+def verdict(word: str, reference: str) -> str:
+    """A verdict in words."""
+    return f"not distinguishable from {reference}" if word == "not distinguishable" else f"{word} than {reference}"
 
 
 def facts(evaluation: Evaluation, note: str) -> dict[str, Any]:
     """The evaluation as the model artifact carries it: plain numbers, None where undefined."""
     if not evaluation.cutoffs:
-        return {"note": note, "tests": [], "level": LEVEL, "models": {}, "verdicts": {}}
+        return {
+            "note": note,
+            "tests": [],
+            "level": LEVEL,
+            "models": {},
+            "verdicts": {},
+            "by_cutoff": [],
+            "slices": [],
+            "ceiling": None,
+            "oracle": None,
+        }
     return {
         "note": note,
         "tests": [cutoff.isoformat() for cutoff in evaluation.cutoffs],
@@ -73,7 +97,58 @@ def facts(evaluation: Evaluation, note: str) -> dict[str, Any]:
             name: {metric: difference.verdict for metric, difference in evaluation.paired(name).items()}
             for name in evaluation.baselines
         },
+        "by_cutoff": _by_cutoff(evaluation),
+        "slices": [
+            {
+                "slice": one.slicing,
+                "value": one.value,
+                "customers": one.customers,
+                "returners": one.returners,
+                "enough": one.is_enough,
+                "metrics": {metric: _plain(interval) for metric, interval in one.metrics.items()},
+            }
+            for one in evaluation.slices
+        ],
+        "ceiling": evaluation.ceiling,
+        "oracle": None
+        if ORACLE not in evaluation.parts
+        else {
+            "normalized_gini": _plain(evaluation.intervals(ORACLE)["normalized_gini"]),
+            "share": _plain(share(evaluation.draws, MODEL, ORACLE, "normalized_gini")),
+        },
     }
+
+
+def _by_cutoff(evaluation: Evaluation) -> list[dict[str, Any]]:
+    """The model's metrics, cutoff by cutoff."""
+    ceilings = evaluation.ceilings or (math.nan,) * len(evaluation.cutoffs)
+    return [
+        {
+            "cutoff": cutoff.isoformat(),
+            "customers": len(outcome.customer_id),
+            "returners": int(outcome.is_return.sum()),
+            "normalized_gini_ceiling": _number(ceiling),
+            **{name: _number(value) for name, value in zip(METRICS, values, strict=True)},
+        }
+        for cutoff, outcome, ceiling, values in zip(
+            evaluation.cutoffs, evaluation.outcomes, ceilings, evaluation.draws.estimates[MODEL].tolist(), strict=True
+        )
+    ]
+
+
+def _slices_table(found: list[dict[str, Any]]) -> pd.DataFrame:
+    import pandas as pd
+
+    rows = [
+        {key: one[key] for key in ("slice", "value", "customers", "returners", "enough")}
+        | {
+            f"{metric}{suffix}": bound
+            for metric, interval in one["metrics"].items()
+            for suffix, bound in zip(("", "_low", "_high"), interval, strict=True)
+        }
+        for one in found
+    ]
+    return pd.DataFrame(rows)
 
 
 def show(console: Console, evaluation: dict[str, Any]) -> None:
@@ -92,6 +167,13 @@ def show(console: Console, evaluation: dict[str, Any]) -> None:
         ["", "Gini", "interval", *list(SHOWN.values())[1:], "model is"],
         rows,
     )
+    if evaluation["oracle"]:
+        estimate, low, high = evaluation["oracle"]["share"]
+        console.say(
+            f"Who knows this synthetic shop's true parameters reaches a Gini of "
+            f"{_cell(evaluation['oracle']['normalized_gini'][0])}: the model has {estimate:.0%} of it "
+            f"({low:.0%} to {high:.0%})."
+        )
     if evaluation["note"]:
         console.say(evaluation["note"])
 
@@ -115,7 +197,11 @@ def figures(evaluation: Evaluation, currency: str) -> Iterator[tuple[str, Any]]:
 
 
 def _plain(interval: Interval) -> list[float | None]:
-    return [x if math.isfinite(x) else None for x in (interval.estimate, interval.low, interval.high)]
+    return [_number(x) for x in (interval.estimate, interval.low, interval.high)]
+
+
+def _number(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 def _cell(value: float | None, digits: int = 3) -> str:

@@ -16,6 +16,7 @@ from clv.home import disk_errors, remove, replacing
 from clv.predictor import Parts, Predictor
 from clv.snapshots import Shop, stream_snapshots
 from clv.warehouse import DuckDBWarehouse
+from experiments import prediction_history
 from experiments.workspace import Workspace
 
 SUFFIXES = (".csv", ".parquet")
@@ -171,8 +172,10 @@ def write(
             done += batch.num_rows
             step.update("", done, shop.customers)
         [(total,)] = connection.execute("select sum(expected_value) from answers").fetchall()
-        with replacing(path) as temporary:
+        past = prediction_history.path_of(workspace.home, shop.as_of_date, shop.horizon_days, scored_by)
+        with replacing(path) as temporary, replacing(past) as kept:
             _export(connection, temporary, path.suffix)
+            prediction_history.export(connection, "answers", shop.shop_id, kept)
             answers = connection.sql("from answers").to_arrow_reader()
             workspace.warehouse.write_table("marts", "customer_predictions", answers, answers.schema)
         step.note = f"{done:,} customers by {scored_by} -> {path}"

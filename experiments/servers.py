@@ -34,8 +34,8 @@ def serve(workspace: Workspace, host: str, port: int) -> None:
 
 
 def open_app(workspace: Workspace, port: int) -> NoReturn:
-    """Run the Streamlit app."""
-    workspace.tracker  # noqa: B018
+    """Run the Streamlit app; without a model in the home it shows a made-up demo shop."""
+    workspace.home  # noqa: B018  (told now if it can't be used; the store is not created, and MLflow not imported)
     _become(
         ["-m", "streamlit", "run", str(APP), "--server.port", str(port), "--server.headless", "true"], port, workspace
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -211,6 +212,19 @@ class Tracker:
                 metrics=[Metric(key, float(value), now, 0) for key, value in metrics.items()],
             )
             self.client.set_terminated(run.info.run_id, status)
+
+    def metrics(self, run_id: str) -> dict[str, float]:
+        """Metrics of a run, by name."""
+        with store_errors(self.settings.tracking_uri):
+            return dict(self.client.get_run(run_id).data.metrics)
+
+    def artifact(self, run_id: str, path: str) -> bytes | None:
+        """One file of a run; None if it has no such file."""
+        with store_errors(self.settings.tracking_uri), tempfile.TemporaryDirectory() as folder:
+            folder_of_file = path.rpartition("/")[0]
+            if path not in {item.path for item in self.client.list_artifacts(run_id, folder_of_file or None)}:
+                return None
+            return Path(self.client.download_artifacts(run_id, path, folder)).read_bytes()
 
     def log_model(
         self,

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from pydantic import ValidationError
 
+from clv import drift
 from clv.errors import InputError
 from clv.evaluation import MODEL, Evaluation, evaluate
 from clv.models.model import Model
@@ -21,6 +22,7 @@ from clv.snapshots import Shop, Snapshots, read_snapshots
 from clv.splits import Plan
 from clv.transform import serving_sql
 from experiments import report
+from experiments.truth import with_oracle
 from experiments.tune import protocol_of, shop_tags
 from experiments.workspace import Workspace
 
@@ -97,7 +99,7 @@ def train(workspace: Workspace, *, recipe: Recipe, parent: Run | None = None) ->
             )
             step.update("logging")
             if evaluation.cutoffs:
-                report.log_evaluation(run, evaluation)
+                report.log_evaluation(run, evaluation, facts)
             version = _log(workspace, run, shop, predictor, sample, contributions, evaluation)
         step.note = f"version {version}, {len(closed.frame):,} snapshots at {len(protocol.train)} cutoffs"
     return TrainResult(version, run.id, recipe, evaluation, facts)
@@ -112,7 +114,7 @@ def evaluate_recipes(
     progress: Any = None,
 ) -> Evaluation:
     """Test recipes at the protocol's test cutoffs, with the seed and threads of the settings."""
-    return evaluate(
+    evaluation = evaluate(
         snapshots,
         workspace.contract,
         recipes,
@@ -122,6 +124,7 @@ def evaluate_recipes(
         threads=workspace.settings.threads,
         progress=progress,
     )
+    return with_oracle(workspace.home, shop, evaluation)
 
 
 def recipe_of_run(workspace: Workspace, run_id: str) -> Recipe:
@@ -173,6 +176,7 @@ def _assemble(
         "customers": len(today),
         "contract": workspace.contract.to_json(),
         "contract_fingerprint": workspace.contract.fingerprint,
+        "inputs": drift.profile(today, workspace.contract),
         "data_fingerprint": shop.fingerprint,
         "commit": _commit(),
         "trained_at": datetime.now(UTC).isoformat(timespec="seconds"),

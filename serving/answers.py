@@ -37,6 +37,14 @@ class Prediction(Answer):
     percentile: float | None = Field(description="Share of the scored shop's customers below, 0 to 100.")
 
 
+class PurchasesPrediction(Prediction):
+    """The same, made from purchases."""
+
+    features: dict[str, float | str | None] | None = Field(
+        default=None, description="What the prediction was made from; there if asked for with features=true."
+    )
+
+
 class PredictionAnswer(Answer):
     """Predictions in the order asked for."""
 
@@ -44,6 +52,12 @@ class PredictionAnswer(Answer):
     interval_level: float = Field(description="Share of returning customers whose spend the intervals held.")
     predictions: list[Prediction]
     warnings: list[str] = Field(description="What was done with values that are unusual, in plain words.")
+
+
+class PurchasesAnswer(PredictionAnswer):
+    """Predictions in the order of each customer's first purchase in the body."""
+
+    predictions: list[PurchasesPrediction]  # type: ignore[assignment]
 
 
 class PartsAnswer(Answer):
@@ -80,14 +94,20 @@ class ExplainAnswer(Answer):
     warnings: list[str]
 
 
-class Portfolio(Answer):
-    """Totals of a set of customers."""
+class CurvePoint(Answer):
+    """Totals of the best customers."""
 
-    customers: int
+    customers: int = Field(description="So many, those with the highest expected value.")
     expected_value: float
     expected_value_low: float
     expected_value_high: float
     expected_returners: float
+
+
+class Portfolio(CurvePoint):
+    """Totals of a set of customers."""
+
+    customers: int
     expected_returners_low: float
     expected_returners_high: float
     return_share: float = Field(description="Expected returners among the customers.")
@@ -101,6 +121,9 @@ class Portfolio(Answer):
         description="Relative error of the model's totals out of time, in the intervals; null if never tested."
     )
     note: str = Field(description="What the intervals hold and what they do not.")
+    curve: list[CurvePoint] = Field(
+        description="Totals of the best k customers for up to 60 k, the last of them all: what the first k bring."
+    )
 
 
 class PortfolioAnswer(Answer):
@@ -159,6 +182,10 @@ class CustomerAnswer(Answer):
 
     scored: Scored
     prediction: ScoredCustomer
+    features: dict[str, float | str | None] | None = Field(
+        description="What the prediction was made from; null once the warehouse holds another as-of day, and while no "
+        "model is in service, whose contract names them."
+    )
     purchases: list[Purchase] = Field(description="The newest first.")
 
 
@@ -183,6 +210,12 @@ class ReportAnswer(Answer):
     metrics: dict[str, float] = Field(description="All metrics of the version's run.")
     ladder: dict[str, Any] = Field(description="The version beside the baselines, out of time.")
     history: list[PromotionEvent] = Field(description="The newest first.")
+    card: str | None = Field(description="The model card, Markdown; null if the version has none.")
+    gate_report: str | None = Field(description="The gate's last report on the version, Markdown; null if it has none.")
+    backtest: dict[str, Any] | None = Field(
+        description="The version's recipe over past cutoffs and horizons, from `clv backtest`; null if not run. Its "
+        "figure is then at /model/figures/backtest.png."
+    )
     warnings: list[str] = Field(description="Where registry, record and service do not agree, in plain words.")
     trouble: str | None = Field(description="Why the registry could not be asked; the rest is then what is known.")
 

@@ -7,9 +7,12 @@ from statistics import NormalDist
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import gammaincinv
 
 from clv.predictor import Parts
+
+Array = NDArray[np.float64]
 
 NOTE = (
     "The intervals hold the chance of each customer, taken as independent, and the error of the model's totals when it "
@@ -21,8 +24,11 @@ NOTE_UNTESTED = (
 )
 
 
+CURVE_POINTS = 60
+
+
 def portfolio(parts: Parts, about: Mapping[str, Any], value_interval: tuple[float, float]) -> dict[str, Any]:
-    """Totals of customers with these parts.
+    """Totals of customers with these parts, and of the best k of them.
 
     Parameters
     ----------
@@ -39,29 +45,49 @@ def portfolio(parts: Parts, about: Mapping[str, Any], value_interval: tuple[floa
     which is never negative and close to normal for many customers.
     """
     level = about["interval_level"]
-    p, value, expected = parts.p_return, parts.value_if_return, parts.expected_value
+    order = np.argsort(-parts.expected_value, kind="stable")
+    p, value, expected = parts.p_return[order], parts.value_if_return[order], parts.expected_value[order]
+    counts = _counts(len(p))
     variation = _variation(*value_interval, level)
     level_error = _level_error(about.get("evaluation") or {})
-    spend = expected.sum()
-    spend_variance = float((p * value**2 * (1 + variation**2) - expected**2).sum() + (spend * level_error) ** 2)
-    returners = p.sum()
-    returner_variance = float((p * (1 - p)).sum() + (returners * level_error) ** 2)
-    top = np.sort(expected)[::-1][: max(1, round(len(expected) / 10))]
-    spend_low, spend_high = _quantiles(float(spend), spend_variance, level)
-    returners_low, returners_high = _quantiles(float(returners), returner_variance, level)
-    return {
-        "customers": len(p),
-        "expected_value": float(spend),
+
+    def of_the_best(values: Array) -> Array:
+        """Sums over the best k customers, for each of the counts."""
+        return np.cumsum(values)[counts - 1]
+
+    spend, returners = of_the_best(expected), of_the_best(p)
+    spend_variance = of_the_best(p * value**2 * (1 + variation**2) - expected**2) + (spend * level_error) ** 2
+    spend_low, spend_high = _quantiles(spend, spend_variance, level)
+    returner_variance = of_the_best(p * (1 - p)) + (returners * level_error) ** 2
+    returners_low, returners_high = _quantiles(returners, returner_variance, level)
+    curve = {
+        "customers": counts,
+        "expected_value": spend,
         "expected_value_low": spend_low,
         "expected_value_high": spend_high,
-        "expected_returners": float(returners),
-        "expected_returners_low": returners_low,
-        "expected_returners_high": min(returners_high, float(len(p))),
-        "return_share": float(returners / len(p)),
-        "top_decile_share": float(top.sum() / spend) if spend > 0 else None,
+        "expected_returners": returners,
+    }
+    points = [
+        dict(zip(curve, point, strict=True)) for point in zip(*(each.tolist() for each in curve.values()), strict=True)
+    ]
+    total = float(spend[-1])
+    top = float(expected[: max(1, round(len(p) / 10))].sum())
+    return {
+        **points[-1],
+        "expected_returners_low": float(returners_low[-1]),
+        "expected_returners_high": min(float(returners_high[-1]), float(len(p))),
+        "return_share": float(returners[-1] / len(p)),
+        "top_decile_share": top / total if total > 0 else None,
         "level_error": level_error or None,
         "note": NOTE if level_error else NOTE_UNTESTED,
+        "curve": points,
     }
+
+
+def _counts(customers: int) -> NDArray[np.int64]:
+    """How many customers each point of the curve is about: closer together where the best are, all at the end."""
+    steps = np.arange(1, CURVE_POINTS + 1) / CURVE_POINTS
+    return np.unique(np.ceil(customers * steps**2).astype(np.int64))
 
 
 def _variation(low: float, high: float, level: float) -> float:
@@ -83,9 +109,9 @@ def _level_error(evaluation: Mapping[str, Any]) -> float:
     return float(np.hypot(ratio - 1, spread))
 
 
-def _quantiles(mean: float, variance: float, level: float) -> tuple[float, float]:
-    if mean <= 0 or variance <= 0:
-        return mean, mean
-    shape = mean**2 / variance
-    low, high = (float(gammaincinv(shape, (1 + side * level) / 2)) * variance / mean for side in (-1, 1))
-    return low, high
+def _quantiles(mean: Array, variance: Array, level: float) -> tuple[Array, Array]:
+    """Ends of the central interval of the gamma distributions with these means and variances."""
+    is_spread = (mean > 0) & (variance > 0)
+    mean_, variance_ = np.where(is_spread, mean, 1.0), np.where(is_spread, variance, 1.0)
+    low, high = (gammaincinv(mean_**2 / variance_, (1 + side * level) / 2) * variance_ / mean_ for side in (-1, 1))
+    return np.where(is_spread, low, mean), np.where(is_spread, high, mean)

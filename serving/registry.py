@@ -9,7 +9,7 @@ import json
 import re
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 from clv.errors import UnavailableError
 
 if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
     from clv.predictor import Predictor
 
 _REGISTERED = re.compile(r"models:/(?P<name>[^/@]+)(?:/(?P<target>[^/]+)|@(?P<alias>[^/]+))")
@@ -35,10 +37,17 @@ class Record:
         Metrics of the version's run.
     events
         Every change of what is in Production, the oldest first.
+    gate_report
+        The gate's last report on it, Markdown.
+    backtest, backtest_figure
+        Its recipe over past cutoffs, and the figure of it, PNG.
     """
 
-    metrics: Mapping[str, float]
-    events: Sequence[Mapping[str, Any]]
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    events: Sequence[Mapping[str, Any]] = ()
+    gate_report: str | None = None
+    backtest: Mapping[str, Any] | None = None
+    backtest_figure: bytes | None = None
 
 
 @dataclass(frozen=True)
@@ -140,6 +149,26 @@ class Registry:
             )
         return str(newest[target.lower()].version)
 
+    def is_empty(self) -> bool:
+        """Whether there is a store but no model in it, or no store at all.
+
+        Raises
+        ------
+        UnavailableError
+            If the store can't be reached.
+        """
+        try:
+            self._check_store()
+        except UnavailableError:
+            return True
+        from mlflow import MlflowClient
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return not MlflowClient(self.tracking_uri, self.tracking_uri).search_registered_models(max_results=1)
+        except MlflowException as error:
+            raise UnavailableError(f"The registry can't be asked: {_first_line(error)}") from error
+
     def load(self, version: Version) -> tuple[Predictor, Path]:
         """The native predictor of a version and its folder, unwrapped from the pyfunc once.
 
@@ -172,7 +201,7 @@ class Registry:
         """
         self._check_store()
         if version.run_id is None:
-            return Record({}, [])
+            return Record()
         from mlflow import MlflowClient
         from mlflow.exceptions import MlflowException
 
@@ -180,13 +209,18 @@ class Registry:
         try:
             run = client.get_run(version.run_id)
             records = client.search_runs([run.info.experiment_id], _RECORD, max_results=1)
-            if not records:
-                return Record(dict(run.data.metrics), [])
-            with tempfile.TemporaryDirectory() as folder:
-                # Over HTTP, MLflow follows artifacts by its global store, whatever the client was made with.
-                events = Path(client.download_artifacts(records[0].info.run_id, "events", folder))
-                files = sorted(events.glob("*.json"))
-                return Record(dict(run.data.metrics), [json.loads(file.read_text(encoding="utf-8")) for file in files])
+            events = _files(client, records[0].info.run_id, "events") if records else {}
+            gate = _files(client, version.run_id, "gate")
+            backtest = _files(client, version.run_id, "backtest")
+            report = gate.get(f"version-{version.version}.md")
+            grid = backtest.get("backtest.json")
+            return Record(
+                metrics=dict(run.data.metrics),
+                events=[json.loads(events[name]) for name in sorted(events)],
+                gate_report=None if report is None else report.decode(),
+                backtest=None if grid is None else json.loads(grid),
+                backtest_figure=backtest.get("backtest.png"),
+            )
         except (MlflowException, OSError, ValueError) as error:
             raise UnavailableError(f"The promotion record can't be read: {_first_line(error)}") from error
 
@@ -196,6 +230,16 @@ class Registry:
             file = Path(self.tracking_uri.partition(":///")[2])
             if not file.exists():
                 raise UnavailableError(f"There is no registry at {file}; train a model first with `clv run`.")
+
+
+def _files(client: MlflowClient, run_id: str, folder: str) -> dict[str, bytes]:
+    """Files of a folder of a run's artifacts by name; none where there is no such folder."""
+    if not client.list_artifacts(run_id, folder):
+        return {}
+    with tempfile.TemporaryDirectory() as target:
+        # Over HTTP, MLflow follows artifacts by its global store, whatever the client was made with.
+        downloaded = Path(client.download_artifacts(run_id, folder, target))
+        return {file.name: file.read_bytes() for file in downloaded.iterdir() if file.is_file()}
 
 
 def _moment(milliseconds: int | None) -> datetime | None:

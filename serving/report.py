@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from clv.errors import ClvError
@@ -40,7 +41,7 @@ class Reporter:
             except ClvError as error:
                 trouble = str(error)
                 same = self._known is not None and self._known[0].uri == model.version.uri
-                record = self._known[2] if same and self._known else Record({}, [])
+                record = self._known[2] if same and self._known else Record()
         mine = [event["gate"] for event in record.events if event["version"] == model.version.version and event["gate"]]
         return {
             "model": model.header,
@@ -48,15 +49,30 @@ class Reporter:
             "metrics": record.metrics,
             "ladder": model.about.get("evaluation") or {},
             "history": record.events[::-1],
+            "card": _card(model),
+            "gate_report": record.gate_report,
+            "backtest": record.backtest,
             "warnings": [*alias_warnings(model.version), *([] if trouble else _gaps(model.version, record.events))],
             "trouble": trouble,
         }
+
+    def backtest_figure(self, model: ServedModel) -> bytes | None:
+        """The figure of the version's backtest, PNG; None if there is none or the registry can't be asked."""
+        with self._lock, suppress(ClvError):
+            return self._record(model.version).backtest_figure
+        return None
 
     def _record(self, version: Version) -> Record:
         now = time.monotonic()
         if self._known is None or self._known[0] != version or now - self._known[1] > self._seconds:
             self._known = version, now, self._registry.record(version)
         return self._known[2]
+
+
+def _card(model: ServedModel) -> str | None:
+    """The model card, from the model's own folder."""
+    file = model.folder / "model_card.md"
+    return file.read_text(encoding="utf-8") if file.exists() else None
 
 
 def alias_warnings(version: Version) -> list[str]:

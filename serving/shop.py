@@ -6,7 +6,7 @@ import base64
 import binascii
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 import duckdb
 import pyarrow.parquet as pq
 
+from clv.predictor import Parts
 from serving.problems import Problem, invalid_field
 
 COLUMNS = (
@@ -124,8 +125,26 @@ class ScoredShop:
             "next_cursor": None if last is None else _write_cursor(sort, last[name], last["customer_id"]),
         }
 
-    def customer(self, customer_id: str) -> dict[str, Any]:
-        """Prediction and purchases of one customer.
+    def parts(self) -> tuple[dict[str, Any], Parts]:
+        """Which scoring it is, and both parts of every customer's prediction.
+
+        Raises
+        ------
+        Problem
+            404 if no shop was scored.
+        """
+        with self._cursor() as cursor:
+            summary = _summary(cursor)
+            columns = cursor.execute("select p_return, value_if_return from marts.customer_predictions").fetchnumpy()
+        return summary, Parts(columns["p_return"], columns["value_if_return"])
+
+    def customer(self, customer_id: str, features: Sequence[str] = ()) -> dict[str, Any]:
+        """Prediction, purchases and features of one customer.
+
+        Parameters
+        ----------
+        features
+            Names of the features; the snapshot may lack them or have been replaced since, then there are none.
 
         Raises
         ------
@@ -144,9 +163,11 @@ class ScoredShop:
                 "where customer_id = ? and purchase_date <= ? order by purchase_date desc limit ?",
                 [customer_id, summary["as_of_date"], MAX_PURCHASES],
             ).fetchall()
+            known = _features(cursor, customer_id, summary["as_of_date"], features)
         return {
             "scored": summary,
             "prediction": dict(zip(COLUMNS, found, strict=True)),
+            "features": known,
             "purchases": [dict(zip(_PURCHASES, row, strict=True)) for row in purchases],
         }
 
@@ -224,6 +245,27 @@ def _summary(cursor: duckdb.DuckDBPyConnection) -> dict[str, Any]:
         "customers": customers,
         "expected_value": expected_value or 0.0,
     }
+
+
+def _features(
+    cursor: duckdb.DuckDBPyConnection, customer_id: str, as_of_date: str, names: Sequence[str]
+) -> dict[str, Any] | None:
+    """The customer's snapshot on the day of the scoring, if it is there with all these features."""
+    if not names:
+        return None
+    try:
+        found = cursor.execute(
+            f"select {', '.join(_quoted(name) for name in names)} from marts.customer_snapshots "
+            "where customer_id = ? and cutoff_date = cast(? as date)",
+            [customer_id, as_of_date],
+        ).fetchone()
+    except (duckdb.CatalogException, duckdb.BinderException):
+        return None
+    return None if found is None else dict(zip(names, found, strict=True))
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
 
 
 def _none_scored() -> Problem:

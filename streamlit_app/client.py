@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
+from urllib.parse import quote
 
 import httpx
 import pandas as pd
 
-Trouble = Literal["unreachable", "no_model", "input", "other"]
+Trouble = Literal["unreachable", "busy", "no_model", "missing", "input", "other"]
 
-Progress = Callable[[float], object]
+PARQUET = "application/vnd.apache.parquet"
 
-MAX_CUSTOMERS = 10_000
-MAX_PURCHASES = 200_000
-
-_PARQUET = "application/vnd.apache.parquet"
+_UNAVAILABLE = 503
 
 
 @dataclass(frozen=True)
@@ -51,28 +49,6 @@ class ApiError(Exception):
         return self.message
 
 
-@dataclass(frozen=True)
-class Predictions:
-    """What the API answered for some customers.
-
-    Attributes
-    ----------
-    model
-        The header of the answer: version, horizon, currency, ...
-    interval_level
-        Share of returning customers whose spend the intervals held.
-    table
-        One row per customer, in the order of the file.
-    warnings
-        What the API said about the file.
-    """
-
-    model: dict[str, Any]
-    interval_level: float
-    table: pd.DataFrame
-    warnings: list[str]
-
-
 class Client:
     """Client of one API.
 
@@ -92,75 +68,58 @@ class Client:
 
     def model(self) -> dict[str, Any]:
         """Facts of the model in service."""
-        facts: dict[str, Any] = self._ask("GET", "/model").json()
+        facts: dict[str, Any] = self.ask("GET", "/model").json()
         return facts
+
+    def report(self) -> dict[str, Any]:
+        """How the version came into service: gate, history, card, backtest."""
+        report: dict[str, Any] = self.ask("GET", "/model/report").json()
+        return report
 
     def figure(self, name: str) -> bytes:
         """One of its figures, as PNG."""
-        return self._ask("GET", f"/model/figures/{name}").content
+        return self.ask("GET", f"/model/figures/{name}").content
 
-    def predict(
-        self, customers: pd.DataFrame, contract: Sequence[dict[str, Any]], progress: Progress = lambda done: None
-    ) -> Predictions:
-        """Predict from features.
+    def scored(self) -> dict[str, Any] | None:
+        """Which scoring is the last; None if no shop was scored yet."""
+        try:
+            page = self.ask("GET", "/customers", params={"limit": 1}).json()
+        except ApiError as error:
+            if error.trouble == "missing":
+                return None
+            raise
+        scored: dict[str, Any] = page["scored"]
+        return scored
 
-        Parameters
-        ----------
-        customers
-            ``customer_id`` and the features, all as text; empty means missing.
-        contract
-            The features as the API describes them.
-        progress
-            Told the share that is done.
-        """
-        starts = range(0, len(customers), MAX_CUSTOMERS)
-        answers = (
-            self._ask(
-                "POST",
-                "/predict",
-                rows=range(start, start + MAX_CUSTOMERS),
-                json={"customers": _as_customers(customers.iloc[start : start + MAX_CUSTOMERS], contract)},
-            )
-            for start in starts
-        )
-        return _joined(answers, len(starts), progress)
+    def scored_customers(self) -> pd.DataFrame:
+        """Predictions of all customers of the scored shop."""
+        return pd.read_parquet(io.BytesIO(self.ask("GET", "/customers.parquet").content))
 
-    def predict_purchases(
-        self,
-        purchases: pd.DataFrame,
-        as_of: str,
-        progress: Progress = lambda done: None,
-        columns: Mapping[str, str] | None = None,
-    ) -> Predictions:
-        """Predict from raw purchases.
+    def scored_portfolio(self) -> dict[str, Any]:
+        """Totals of the scored shop."""
+        answer: dict[str, Any] = self.ask("GET", "/portfolio").json()
+        return answer
 
-        Parameters
-        ----------
-        purchases
-            All as text; the index holds the rows' positions in the file, for errors to name.
-        as_of
-            The as-of day.
-        progress
-            Told the share that is done.
-        columns
-            The file's names of the columns, for errors to name.
-        """
-        parts = _by_customer(purchases)
-        answers = (
-            self._ask(
-                "POST",
-                "/predict/purchases",
-                rows=part.index.tolist(),
-                columns=columns,
-                params={"as_of": as_of},
-                content=_parquet(part),
-                headers={"Content-Type": _PARQUET},
-            )
-            for part in parts
-        )
-        return _joined(answers, len(parts), progress)
+    def scored_customer(self, customer_id: str) -> dict[str, Any]:
+        """Prediction, purchases and features of a customer of the scored shop."""
+        answer: dict[str, Any] = self.ask("GET", f"/customers/{quote(customer_id, safe='')}").json()
+        return answer
 
-    def _ask(
+    def predict(self, customer_id: str, features: Mapping[str, Any]) -> dict[str, Any]:
+        """Prediction for a customer with these features."""
+        prediction: dict[str, Any] = self.ask("POST", "/predict", json=_one(customer_id, features)).json()[
+            "predictions"
+        ][0]
+        return prediction
+
+    def explain(self, customer_id: str, features: Mapping[str, Any]) -> dict[str, Any]:
+        """Why the prediction for a customer with these features is what it is, in money."""
+        explanation: dict[str, Any] = self.ask("POST", "/explain", json=_one(customer_id, features)).json()[
+            "explanations"
+        ][0]
+        return explanation
+
+    def ask(
         self,
         method: str,
         path: str,
@@ -169,7 +128,13 @@ class Client:
         columns: Mapping[str, str] | None = None,
         **request: Any,
     ) -> httpx.Response:
-        """One request; `rows` and `columns` say where in the file the rows and columns sent come from."""
+        """One request; `rows` and `columns` say where in the file the rows and columns sent come from.
+
+        Raises
+        ------
+        ApiError
+            If there is no answer, or it is that something is wrong.
+        """
         try:
             response = self._http.request(method, path, **request)
         except httpx.TimeoutException:
@@ -179,6 +144,10 @@ class Client:
         if response.is_success:
             return response
         raise _error(response, rows, columns or {})
+
+
+def _one(customer_id: str, features: Mapping[str, Any]) -> dict[str, Any]:
+    return {"customers": [{"customer_id": customer_id, "features": dict(features)}]}
 
 
 def _error(response: httpx.Response, rows: Sequence[int] | None, columns: Mapping[str, str]) -> ApiError:
@@ -199,67 +168,7 @@ def _error(response: httpx.Response, rows: Sequence[int] | None, columns: Mappin
     if errors and errors[0].row is not None:
         first, more = errors[0], " There is more, listed below." if len(errors) > 1 else ""
         message = f"Row {first.row:,}{f', column {first.field}' if first.field else ''}: {first.message}{more}"
-    kinds: dict[int, Trouble] = {503: "no_model", 422: "input", 413: "input"}
+    kinds: dict[int, Trouble] = {404: "missing", 422: "input", 413: "input"}
+    if response.status_code == _UNAVAILABLE:
+        return ApiError("no_model" if message.startswith("No model") else "busy", message)
     return ApiError(kinds.get(response.status_code, "other"), message, errors)
-
-
-def _joined(answers: Iterator[httpx.Response], count: int, progress: Progress) -> Predictions:
-    """One table of several answers, which must come from one and the same model."""
-    bodies: list[dict[str, Any]] = []
-    for response in answers:
-        bodies.append(response.json())
-        progress(len(bodies) / count)
-    first = bodies[0]
-    if any(body["model"] != first["model"] for body in bodies):
-        raise ApiError("other", "Another model version was promoted while the file was being answered.")
-    table = pd.concat([pd.DataFrame(body["predictions"]) for body in bodies], ignore_index=True)
-    warnings = dict.fromkeys(warning for body in bodies for warning in body["warnings"])
-    return Predictions(first["model"], first["interval_level"], table, list(warnings))
-
-
-def _by_customer(purchases: pd.DataFrame) -> list[pd.DataFrame]:
-    """Parts small enough for one request, no customer in two of them; the index keeps the rows of the file."""
-    if len(purchases) <= MAX_PURCHASES:
-        return [purchases]
-    codes = pd.factorize(purchases["customer_id"], use_na_sentinel=False)[0]
-    ordered = purchases.iloc[codes.argsort(kind="stable")]
-    sizes = pd.Series(codes).value_counts(sort=False).sort_index().cumsum()
-    parts, start = [], 0
-    while start < len(ordered):
-        ends = sizes[(sizes > start) & (sizes <= start + MAX_PURCHASES)]
-        if ends.empty:
-            raise ApiError("input", f"One customer has more than {MAX_PURCHASES:,} purchases; split the file by date.")
-        end = int(ends.iloc[-1])
-        parts.append(ordered.iloc[start:end])
-        start = end
-    return parts
-
-
-def _parquet(frame: pd.DataFrame) -> bytes:
-    buffer = io.BytesIO()
-    frame.to_parquet(buffer, index=False, compression="snappy")
-    return buffer.getvalue()
-
-
-def _as_customers(frame: pd.DataFrame, contract: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The body's customers; text that is no number is left for the API to refuse, with its row."""
-    columns = {
-        feature["name"]: [
-            None if pd.isna(text) else _number(text) if feature["kind"] == "number" else text
-            for text in frame[feature["name"]]
-        ]
-        for feature in contract
-    }
-    rows = zip(*columns.values(), strict=True)
-    return [
-        {"customer_id": None if pd.isna(customer) else customer, "features": dict(zip(columns, row, strict=True))}
-        for customer, row in zip(frame["customer_id"], rows, strict=True)
-    ]
-
-
-def _number(text: str) -> float | str:
-    try:
-        number = float(text)
-    except ValueError:
-        return text
-    return number if abs(number) != float("inf") and number == number else text

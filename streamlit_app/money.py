@@ -1,8 +1,18 @@
-"""Money and shares for people."""
+"""Numbers, money and shares for people, written as they are used to."""
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
+from typing import Literal
+
 _SYMBOLS = {"BRL": "R$", "EUR": "€", "GBP": "£", "USD": "$", "JPY": "¥", "INR": "₹"}
+_MILLION = 1e6
+_CENTS_BELOW = 1_000
+NONE = "–"
+"""Stands for a number that is not there."""
+
+Unit = Literal["before", "after", "code"]
 
 
 def symbol(currency: str) -> str:
@@ -14,23 +24,56 @@ def symbol(currency: str) -> str:
     return _SYMBOLS.get(currency, currency)
 
 
-def money(amount: float, currency: str) -> str:
-    """An amount: cents where they matter, thousands shortened where they don't.
+@dataclass(frozen=True)
+class Style:
+    """How numbers are written.
 
-    >>> money(3.456, "BRL"), money(1234.5, "EUR"), money(1_234_567, "USD")
-    ('R$ 3.46', '€ 1,234', '$ 1.23 million')
+    Attributes
+    ----------
+    thousands, decimal
+        The two marks.
+    unit
+        Where the currency stands: its symbol before or after the amount, or its code before it.
     """
-    if abs(amount) >= 1e6:
-        return f"{symbol(currency)} {amount / 1e6:,.2f} million"
-    return f"{symbol(currency)} {amount:,.2f}" if abs(amount) < 1000 else f"{symbol(currency)} {amount:,.0f}"
 
+    thousands: str = ","
+    decimal: str = "."
+    unit: Unit = "before"
 
-def share(fraction: float) -> str:
-    """A share with two figures that matter.
+    def number(self, value: float, digits: int = 0) -> str:
+        """A number.
 
-    >>> share(0.412), share(0.0123), share(0.00045)
-    ('41 %', '1.2 %', '0.045 %')
-    """
-    percent = 100 * fraction
-    digits = 0 if percent >= 10 else 1 if percent >= 1 else 2 if percent >= 0.1 else 3
-    return f"{percent:,.{digits}f} %"
+        >>> Style().number(1234.5, 1), Style(".", ",").number(1234.5, 1), Style().number(float("nan"))
+        ('1,234.5', '1.234,5', '–')
+        """
+        if math.isnan(value):
+            return NONE
+        return f"{value:,.{digits}f}".translate({ord(","): self.thousands, ord("."): self.decimal})
+
+    def money(self, amount: float, currency: str) -> str:
+        """An amount: cents where they matter, millions shortened.
+
+        >>> Style().money(3.456, "BRL"), Style(".", ",", "after").money(1234.5, "EUR"), Style().money(-1_234_567, "USD")
+        ('R$ 3.46', '1.234 €', '−$ 1.23 million')
+        """
+        if math.isnan(amount):
+            return NONE
+        size = abs(amount)
+        if size >= _MILLION:
+            text = f"{self.number(size / _MILLION, 2)} million"
+        else:
+            text = self.number(size, 2 if size < _CENTS_BELOW else 0)
+        sign = "−" if amount < 0 and any(digit in text for digit in "123456789") else ""
+        if self.unit == "after":
+            return f"{sign}{text} {symbol(currency)}"
+        return f"{sign}{currency if self.unit == 'code' else symbol(currency)} {text}"
+
+    def share(self, fraction: float) -> str:
+        """A share with two figures that matter.
+
+        >>> Style().share(0.412), Style().share(0.0123), Style(".", ",").share(0.00045)
+        ('41 %', '1.2 %', '0,045 %')
+        """
+        percent = 100 * fraction
+        digits = 0 if percent >= 10 or percent == 0 else 1 if percent >= 1 else 2 if percent >= 0.1 else 3
+        return NONE if math.isnan(percent) else f"{self.number(percent, digits)} %"

@@ -1,4 +1,4 @@
-"""Errors and empty states in plain words."""
+"""Errors in plain words: what happened, what to do, which values are wrong."""
 
 from __future__ import annotations
 
@@ -9,13 +9,17 @@ from streamlit_app.client import ApiError
 
 _HEADLINES = {
     "unreachable": "The prediction service can't be reached",
+    "busy": "The prediction service is busy",
     "no_model": "There is no model to ask yet",
+    "missing": "That is not there",
     "input": "The file can't be used as it is",
     "other": "The prediction service could not answer",
 }
 _ADVICE = {
     "unreachable": "Start it with `clv serve`, or check the address in `CLV_API_URL`; then try again.",
+    "busy": "Try again in a moment.",
     "no_model": "Train and promote one with `clv run`; it is served a few seconds later.",
+    "missing": "It may have been scored anew meanwhile; try again.",
     "input": "Correct the file, or the matching of its columns, and upload it again.",
     "other": "Try again; if it stays so, the log of the service says more.",
 }

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import date
 
 import pandas as pd
 
+from clv.calendar import default_as_of_day
 from clv.errors import InputError
 
 DATE_FORMATS = {
@@ -29,7 +31,10 @@ _GUESSES = {
     "amount": ("amount", "revenue", "value", "total", "price", "payment_value", "spend", "sales"),
     "order": ("order_id", "order", "invoice", "invoice_id", "invoice_no", "transaction_id"),
 }
-"""Names to guess by; the first that is there. A guess may be bold, people can correct it."""
+"""Names to guess by; the first that is there, else the first column with one of them as a word in its name.
+
+A guess may be bold, people can correct it.
+"""
 
 
 @dataclass(frozen=True)
@@ -79,6 +84,8 @@ def read_csv(content: bytes) -> pd.DataFrame:
     if not header.strip():
         raise InputError("The file is empty; expected a header line and rows below it.")
     delimiter = max(",;\t|", key=header.count)
+    if delimiter not in header and " " in header.strip():
+        delimiter = r"\s+"
     try:
         frame = pd.read_csv(io.StringIO(text), sep=delimiter, dtype=str, keep_default_na=False, na_values=[""])
     except (pd.errors.ParserError, csv.Error) as error:
@@ -109,12 +116,18 @@ def check_features(columns: Collection[str], features: Sequence[str]) -> None:
 
 def guess_columns(columns: Sequence[str]) -> dict[str, str | None]:
     """Guess which column is what by the usual names; None where nothing fits."""
-    by_name = {_plain(column): column for column in reversed(columns)}
-    return {role: next((by_name[name] for name in names if name in by_name), None) for role, names in _GUESSES.items()}
+    guesses: dict[str, str | None] = {}
+    for role, names in _GUESSES.items():
+        exact = [column for name in names for column in columns if _words(column) == name.split("_")]
+        likely = [column for name in names for column in columns if name in _words(column)]
+        free = [column for column in exact + likely if column not in guesses.values()]
+        guesses[role] = free[0] if free else None
+    return guesses
 
 
-def _plain(name: str) -> str:
-    return name.strip().lower().replace(" ", "_").replace("-", "_")
+def _words(name: str) -> list[str]:
+    """``Order Date``, ``order-date`` and ``OrderDate`` are the words order and date."""
+    return [word.lower() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+", name)]
 
 
 def guess_date_format(values: pd.Series) -> str:
@@ -154,10 +167,14 @@ def _decimal(values: pd.Series) -> pd.Series:
     return values.str.replace(".", "", regex=False).str.replace(",", ".", regex=False)
 
 
-def last_day(purchases: pd.DataFrame) -> pd.Timestamp | None:
-    """The last day with a purchase, None if no date can be read."""
-    last = _days(purchases).max()
-    return None if pd.isna(last) else last
+def as_of_day(purchases: pd.DataFrame) -> date | None:
+    """The last day that looks complete, as ``clv load`` finds it; None if no date can be read."""
+    days = _days(purchases)
+    visits = purchases.assign(day=days)[days.notna()].drop_duplicates(["customer_id", "day"])["day"].value_counts()
+    if visits.empty:
+        return None
+    daily = visits.sort_index().asfreq("D", fill_value=0)
+    return default_as_of_day(daily.index[0].date(), daily.to_numpy())
 
 
 def is_after(purchases: pd.DataFrame, day: date) -> pd.Series:

@@ -63,6 +63,8 @@ async def all_customers(service: CurrentService) -> FileResponse:
     responses=documented(401, 404, 500, 503),
 )
 async def customer(customer_id: str, service: CurrentService) -> Response:
-    """One customer: the prediction and the purchases it was made from."""
-    answer = await service.in_thread(lambda: respond(service.shop.customer(customer_id)))
+    """One customer: the prediction, and the purchases and features it was made from."""
+    model = service.holder.state.model
+    features = model.predictor.encoder.features if model else ()
+    answer = await service.in_thread(lambda: respond(service.shop.customer(customer_id, features)))
     return Response(answer, media_type=JSON)

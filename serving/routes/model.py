@@ -12,6 +12,10 @@ from serving.reading import respond
 from serving.report import alias_warnings
 from serving.service import CurrentModel, CurrentService
 
+PNG = "image/png"
+
+BACKTEST_FIGURE = "backtest.png"
+
 router = APIRouter(prefix="/model", tags=["model"])
 
 
@@ -28,7 +32,7 @@ async def describe(model: CurrentModel, service: CurrentService) -> ModelAnswer:
         promoted_at=version.changed_at if version.stage == "Production" else None,
         loaded_at=model.loaded_at,
         contract=[FeatureFacts(**feature) for feature in model.contract],
-        about={fact: value for fact, value in model.about.items() if fact != "contract"},
+        about={fact: value for fact, value in model.about.items() if fact not in ("contract", "inputs")},
         figures=list(model.figures),
         refused=None
         if state.refused is None
@@ -53,12 +57,16 @@ async def report(model: CurrentModel, service: CurrentService) -> Response:
 @router.get(
     "/figures/{name}",
     response_class=FileResponse,
-    responses={200: {"content": {"image/png": {}}, "description": "The figure."}, **documented(401, 404, 503)},
+    responses={200: {"content": {PNG: {}}, "description": "The figure."}, **documented(401, 404, 500, 503)},
 )
-async def figure(name: str, model: CurrentModel) -> FileResponse:
-    """One of the figures that were made when the model was tested."""
+async def figure(name: str, model: CurrentModel, service: CurrentService) -> Response:
+    """One of the figures that were made when the model was tested; ``backtest.png`` once `clv backtest` has run."""
     file = model.figures.get(name)
     if file is None:
+        if name == BACKTEST_FIGURE:
+            made = await service.in_thread(lambda: service.reporter.backtest_figure(model))
+            if made is not None:
+                return Response(made, media_type=PNG)
         there = ", ".join(model.figures) or "none"
         raise Problem(404, f"This model has no figure {name!r}; its figures: {there}.")
-    return FileResponse(file, media_type="image/png")
+    return FileResponse(file, media_type=PNG)

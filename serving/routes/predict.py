@@ -6,12 +6,20 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
-from serving.answers import PredictionAnswer
-from serving.bodies import CSV, JSON, PARQUET, content_type, read_body
-from serving.model import ServedModel, named, unknown_warnings
-from serving.problems import documented, invalid_field
-from serving.purchases import parse_day, read_table, stage_json, stage_table
-from serving.reading import customers_body, read_customers, respond
+from serving.answers import PredictionAnswer, PurchasesAnswer
+from serving.bodies import JSON
+from serving.model import ServedModel, unknown_warnings
+from serving.problems import documented
+from serving.reading import (
+    AsOf,
+    PurchasesBody,
+    customers_body,
+    purchases_body,
+    read_customers,
+    read_purchases,
+    respond,
+    snapshot,
+)
 from serving.service import CurrentModel, CurrentService, Service, check_key, get_model, get_service
 
 router = APIRouter(prefix="/predict", tags=["predict"])
@@ -39,33 +47,20 @@ async def predict(request: Request) -> Response:
 @router.post(
     "/purchases",
     dependencies=[Depends(check_key)],
-    response_model=PredictionAnswer,
+    response_model=PurchasesAnswer,
     responses=_PROBLEMS,
-    openapi_extra={
-        "requestBody": {
-            "required": True,
-            "content": {
-                JSON: {"schema": {"$ref": "#/components/schemas/PurchasesRequest"}},
-                CSV: {"schema": {"type": "string"}},
-                PARQUET: {"schema": {"type": "string", "format": "binary"}},
-            },
-        }
-    },
+    openapi_extra=purchases_body(),
 )
 async def predict_from_purchases(
     request: Request,
     model: CurrentModel,
     service: CurrentService,
-    as_of: Annotated[
-        str | None, Query(description="The as-of day; for CSV and Parquet, JSON has it in the body.")
-    ] = None,
+    as_of: AsOf = None,
+    features: Annotated[bool, Query(description="Answer with the features as well.")] = False,
 ) -> Response:
     """Predict from raw purchases: the service computes the features as the warehouse does, as of a day."""
-    media_type = content_type(request, (JSON, CSV, PARQUET))
-    if media_type == JSON and as_of is not None:
-        raise invalid_field("as_of", "With JSON the as-of day belongs into the body, not into the address.")
-    body = await read_body(request, service.settings.max_purchases_body_bytes, service.settings.body_seconds)
-    answer = await service.in_thread(lambda: _from_purchases(service, model, body, media_type, as_of))
+    purchases = await read_purchases(request, service, as_of)
+    answer = await service.in_thread(lambda: _from_purchases(service, model, purchases, features))
     return Response(answer, media_type=JSON)
 
 
@@ -78,27 +73,15 @@ def _from_features(service: Service, model: ServedModel, body: bytes) -> bytes:
     return respond(model.answer(customers.ids, columns, warnings))
 
 
-def _from_purchases(service: Service, model: ServedModel, body: bytes, media_type: str, as_of: str | None) -> bytes:
-    max_rows, features_sql = service.settings.max_purchase_rows, model.predictor.features_sql
-    if media_type == JSON:
-        snapshot = service.features.snapshot(
-            lambda workspace: stage_json(workspace, body, max_rows), features_sql, len(body)
-        )
-    else:
-        day = parse_day(as_of)
-        table = read_table(body, media_type, max_rows)
-        snapshot = service.features.snapshot(
-            lambda workspace: stage_table(workspace, table, day, max_rows), features_sql, len(body)
-        )
+def _from_purchases(service: Service, model: ServedModel, purchases: PurchasesBody, with_features: bool) -> bytes:
+    found, warnings = snapshot(service, model, purchases)
     encoder = model.predictor.encoder
-    warnings = [*snapshot.staged.warnings, *unknown_warnings(encoder.unknown(snapshot.frame))]
-    if snapshot.left_out:
-        count = len(snapshot.left_out)
-        warnings.append(
-            f"{count:,} customer{'' if count == 1 else 's'} without a purchase (a day with a net amount above 0) by "
-            f"{snapshot.staged.as_of} got no prediction: {named(snapshot.left_out)}."
-        )
-    matrix = encoder.encode(snapshot.frame)
+    matrix = encoder.encode(found.frame)
     columns = model.columns(matrix)
-    service.note("purchases", model, snapshot.ids, matrix, columns, str(snapshot.staged.as_of))
-    return respond(model.answer(snapshot.ids, columns, warnings))
+    service.note("purchases", model, found.ids, matrix, columns, str(found.staged.as_of))
+    answer = model.answer(found.ids, columns, warnings)
+    if with_features:
+        records = found.frame[list(encoder.features)].to_dict(orient="records")
+        for prediction, record in zip(answer["predictions"], records, strict=True):
+            prediction["features"] = record
+    return respond(answer)

@@ -1,160 +1,326 @@
-"""Model: which one is in service, and whether to believe it."""
+"""Model: which one is in service, who let it in, and whether to believe it."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 import pandas as pd
 import streamlit as st
 
-from clv.errors import InputError
-from clv.metrics import METRICS
-from streamlit_app import charts
+from streamlit_app import model_charts as charts
+from streamlit_app import model_words as words
+from streamlit_app import page, palette
 from streamlit_app.client import ApiError, Client
-from streamlit_app.notices import show_error
-from streamlit_app.service import client
+from streamlit_app.preferences import style
 
 _CAPTIONS = {
-    "gain_curve.png": "Gain curve: the value held by the best customers, as predicted",
-    "calibration.png": "Calibration: what was predicted, and what came",
-    "metric_ladder.png": "The metric beside the baselines",
-    "importance.png": "Importance of features",
-    "beeswarm.png": "How each feature moves the prediction",
-    "value_distribution.png": "Distribution of expected values",
+    "gain_curve.png": "Gain curve: what the customers ranked first really spent. The higher, the better the order.",
+    "calibration.png": "Calibration by decile: what was predicted for each tenth of customers, and what came.",
+    "value_distribution.png": "Distribution of expected values beside what was spent.",
+    "beeswarm.png": "One dot a customer: how far each feature moved the expected value; red where its value is high.",
+    "backtest.png": "Refitted at each cutoff, and what old models lose to refitted ones.",
 }
+_DRAWN_HERE = {"metric_ladder.png", "importance.png"}
+
+_TIME_METRICS = (words.RANKING, words.LEVEL)
+_IDEAL = {words.LEVEL: 1.0}
 
 
-def show() -> None:
+def show(api: Client, facts: dict[str, Any]) -> None:
     """The page."""
-    st.title("Can you believe the model?")
+    report, gone = _report(api)
+    _show_warnings(facts, report, gone)
+    _show_header(facts, report)
+    parts: dict[str, Callable[[], None]] = {
+        "Tested": lambda: _show_test(api, facts),
+        "Over time": lambda: _show_time(api, facts, report),
+        "For whom": lambda: _show_slices(facts),
+        "What moves it": lambda: _show_importance(api, facts),
+        "Promotion": lambda: _show_promotion(report),
+        "Model card": lambda: _show_card(facts, report),
+    }
+    chosen = st.segmented_control(
+        "About",
+        list(parts),
+        default="Tested",
+        required=True,
+        key="about",
+        bind="query-params",
+        label_visibility="collapsed",
+        width="stretch",
+    )
+    parts[chosen or "Tested"]()
+
+
+def _report(api: Client) -> tuple[dict[str, Any], str | None]:
+    """The report on the version; empty, and why, where the service can't give it: the rest is worth showing."""
     try:
-        api = client()
-        facts = api.model()
+        return api.report(), None
     except ApiError as error:
-        show_error(error)
-        return
-    except InputError as error:
-        show_error(ApiError("other", str(error)))
-        return
-    _show_header(facts)
-    _show_evaluation(facts["about"].get("evaluation") or {})
-    _show_importance(facts)
-    _show_plots(api, facts)
-    _show_contract(facts["contract"])
+        return {}, str(error)
 
 
-def _show_header(facts: dict[str, Any]) -> None:
-    model, about = facts["model"], facts["about"]
+def _show_warnings(facts: Mapping[str, Any], report: Mapping[str, Any], gone: str | None) -> None:
+    version = facts["model"]["version"]
+    for warning in report.get("warnings") or facts["warnings"]:
+        st.warning(warning, icon=":material/gpp_maybe:")
     if facts["refused"] is not None:
+        st.warning(f"{facts['refused']['reason']} Version {version} stays in service.", icon=":material/gpp_maybe:")
+    trouble = facts["registry"]["trouble"] or report.get("trouble")
+    if trouble is not None:
         st.warning(
-            f"{facts['refused']['reason']} Version {model['version']} stays in service.", icon=":material/gpp_maybe:"
-        )
-    if facts["registry"]["trouble"] is not None:
-        st.warning(
-            f"The registry can't be followed: {facts['registry']['trouble']} Version {model['version']} stays in "
-            "service.",
+            f"The registry can't be followed: {trouble} Version {version} stays in service.",
             icon=":material/cloud_off:",
         )
-    version, horizon, learnt, customers = st.columns(4)
-    version.metric(f"Version in {model['stage']}", model["version"] or "by run", border=True)
-    horizon.metric("Looks ahead", f"{model['horizon_days']} days", border=True)
+    if gone is not None:
+        st.warning(f"How the version came into service can't be shown: {gone}", icon=":material/cloud_off:")
+
+
+def _show_header(facts: Mapping[str, Any], report: Mapping[str, Any]) -> None:
+    model, about = facts["model"], facts["about"]
+    numbers = style()
+    event = _promotion(report, model["version"])
+    since = event["at"] if event else facts["promoted_at"]
+    version, ahead, learnt, customers = st.columns(4)
+    in_stage = f"Version in {model['stage']}" if model["version"] else "Model"
+    version.metric(in_stage, model["version"] or "by its run", border=True)
+    ahead.metric("Looks ahead", f"{model['horizon_days']} days", border=True)
     learnt.metric("Has learnt up to", model["as_of_date"], border=True)
-    customers.metric("Customers learnt from", f"{about['customers']:,}" if "customers" in about else "–", border=True)
-    parts = [
-        f"Promoted {_moment(facts['promoted_at'])}" if facts["promoted_at"] else None,
+    known = "customers" in about
+    customers.metric("Customers learnt from", numbers.number(about["customers"]) if known else "–", border=True)
+    if event:
+        st.markdown(
+            f":material/how_to_reg: **Since {_moment(since)}**, {_done(event['kind'])} by **{event['by']}**: "
+            f"{event['reason'] or 'no reason given'}"
+        )
+    elif since:
+        st.markdown(f":material/how_to_reg: **Since {_moment(since)}**; nobody recorded who put it there.")
+    sentences = words.judgement(about.get("evaluation") or {}, numbers)
+    if sentences:
+        st.markdown(f":material/balance: {' '.join(sentences)}")
+    details = [
         f"registered {_moment(facts['registered_at'])}" if facts["registered_at"] else None,
         f"trained from commit `{about['commit']}`" if about.get("commit") else None,
         f"data `{about['data_fingerprint'][:12]}`" if about.get("data_fingerprint") else None,
         f"MLflow run `{facts['run_id']}`" if facts["run_id"] else None,
     ]
-    st.caption(" · ".join(part for part in parts if part))
+    st.caption(" · ".join(part for part in details if part))
+
+
+def _promotion(report: Mapping[str, Any], version: str | None) -> dict[str, Any] | None:
+    """The event that put the version where it is."""
+    found: dict[str, Any] | None = next(
+        (event for event in report.get("history") or [] if event["version"] == version and event["kind"] != "repair"),
+        None,
+    )
+    return found
+
+
+def _done(kind: str) -> str:
+    said = {"promote": "promoted", "force": "forced past the gate", "rollback": "rolled back to", "outside": "changed"}
+    return said.get(kind, kind)
 
 
 def _moment(text: str) -> str:
     return f"{datetime.fromisoformat(text):%Y-%m-%d %H:%M} UTC"
 
 
-def _show_evaluation(evaluation: dict[str, Any]) -> None:
-    st.header("Beside the baselines", anchor=False)
+def _show_test(api: Client, facts: Mapping[str, Any]) -> None:
+    """Beside the baselines, out of time."""
+    evaluation = facts["about"].get("evaluation") or {}
     models: dict[str, Any] = evaluation.get("models") or {}
-    if not models:
+    if evaluation.get("note"):
+        st.info(evaluation["note"], icon=":material/info:")
+    elif not models:
         st.info(
-            evaluation.get("note") or "This model was not tested out of time, so there is nothing to compare.",
+            "This model was not tested out of time, so nothing says how good it is. `clv train` tests what it trains "
+            "where the history is long enough.",
+            icon=":material/info:",
+        )
+    if models:
+        _show_ladder(evaluation, models)
+    _show_figures(api, facts, ["gain_curve.png", "calibration.png", *_others(facts)])
+
+
+def _others(facts: Mapping[str, Any]) -> list[str]:
+    """Figures that have no place of their own."""
+    elsewhere = {*_DRAWN_HERE, "beeswarm.png", "backtest.png"}
+    first = ["value_distribution.png"]
+    return first + [name for name in facts["figures"] if name not in {*elsewhere, *_CAPTIONS}]
+
+
+def _show_ladder(evaluation: Mapping[str, Any], models: Mapping[str, words.Intervals]) -> None:
+    numbers, colours = style(), palette.colours()
+    level = evaluation.get("level", 0.95)
+    st.caption(
+        f"The recipe, out of time: refitted and tested as of {', '.join(evaluation.get('tests', []))}, on days it had "
+        f"not seen. Bars hold {numbers.share(level)}."
+    )
+    shown = words.ordered(metric for values in models.values() for metric in values)
+    drawn = [metric for metric in (words.RANKING, "top_decile_capture", words.LEVEL) if metric in shown] or shown[:2]
+    for column, metric in zip(st.columns(len(drawn), gap="large"), drawn, strict=True):
+        with column:
+            st.markdown(f"**{words.label(metric)}**")
+            frame = charts.metric_frame(models, metric)
+            st.altair_chart(charts.metric_chart(frame, colours, numbers, _IDEAL.get(metric)), width="stretch")
+            if metric in words.METRICS:
+                st.caption(words.METRICS[metric].meaning)
+    st.markdown("**All metrics**")
+    rows = {
+        words.label(metric): {
+            words.baseline(name): words.interval(values.get(metric), numbers) for name, values in models.items()
+        }
+        for metric in shown
+    }
+    st.dataframe(pd.DataFrame(rows), width="stretch")
+    verdicts = evaluation.get("verdicts") or {}
+    if verdicts:
+        st.markdown("**Is this model better?** A paired test beside each baseline:")
+        table = {
+            words.baseline(name): {words.label(metric): each[metric] for metric in words.ordered(each)}
+            for name, each in verdicts.items()
+        }
+        st.dataframe(pd.DataFrame(table).T, width="stretch")
+    if evaluation.get("oracle"):
+        share = evaluation["oracle"]["share"]
+        st.markdown(
+            f"This shop is made up, so its truth is known: the model reaches {numbers.share(share[0])} of the ranking "
+            "of an oracle that knows the shop's true parameters and the same history."
+        )
+    elif evaluation.get("ceiling"):
+        st.caption(
+            f"Chance sets a limit: who returns by luck can't be known. A ranking above {evaluation['ceiling']:.2f} "
+            "would mean that the answer had leaked."
+        )
+
+
+def _show_time(api: Client, facts: Mapping[str, Any], report: Mapping[str, Any]) -> None:
+    """Whether it is as good at one time as at another, and how it ages."""
+    backtest = report.get("backtest") or {}
+    rows = [cell for cell in backtest.get("grid") or [] if not cell.get("age_days") and _is_main(cell, backtest)]
+    if rows:
+        st.markdown("**Backtest**: the version's recipe, refitted at each cutoff and tested on the days after it.")
+    else:
+        rows = (facts["about"].get("evaluation") or {}).get("by_cutoff") or []
+        if rows:
+            st.markdown("**By test cutoff**: refitted at each and tested on the days after it.")
+            st.caption("A longer backtest appears here after `clv backtest` has tested this version's recipe.")
+    if not rows:
+        st.info(
+            "Nothing is known over time: the model was tested at no or at one cutoff only. `clv backtest` tests its "
+            "recipe over the whole history.",
             icon=":material/info:",
         )
         return
-    tests = ", ".join(evaluation.get("tests", []))
-    st.caption(
-        f"Recipe, out of time: refitted and tested on days it had not seen ({tests}). Intervals hold "
-        f"{evaluation['level']:.0%}."
-    )
-    if evaluation.get("note"):
-        st.info(evaluation["note"], icon=":material/info:")
-    there = dict.fromkeys(metric for values in models.values() for metric in values)
-    shown = [metric for metric in METRICS if metric in there] + [metric for metric in there if metric not in METRICS]
-    first = shown[:2]
-    for column, metric in zip(st.columns(2, gap="large"), first, strict=False):
+    colours, numbers = palette.colours(), style()
+    metrics = [metric for metric in _TIME_METRICS if any(row.get(metric) is not None for row in rows)]
+    for column, metric in zip(st.columns(len(metrics), gap="large"), metrics, strict=True):
         with column:
-            st.markdown(f"**{_label(metric)}**")
-            st.altair_chart(charts.metric_chart(charts.metric_frame(models, metric)), width="stretch")
-    table = pd.DataFrame(
-        {_label(metric): {name: _interval(values.get(metric)) for name, values in models.items()} for metric in shown}
-    )
-    st.dataframe(table, width="stretch")
-    verdicts = evaluation.get("verdicts") or {}
-    if verdicts:
-        st.markdown("**Is the model better?** A paired test for each baseline:")
-        rows = {
-            baseline: {_label(metric): verdict for metric, verdict in each.items()}
-            for baseline, each in verdicts.items()
+            st.markdown(f"**{words.label(metric)}**")
+            chart = charts.over_time_chart(
+                _over_time(rows, metric), words.label(metric), colours, numbers, _IDEAL.get(metric)
+            )
+            st.altair_chart(chart, width="stretch")
+    if backtest:
+        days = backtest.get("retrain_after_days")
+        icon = ":material/event_repeat:" if days else ":material/check_circle:"
+        st.markdown(f"{icon} {backtest.get('note') or ''}")
+        _show_figures(api, facts, ["backtest.png"])
+    with st.expander("The numbers"):
+        table = pd.DataFrame(rows)
+        names = [name for name in ("cutoff", "customers", "returners", *words.METRICS) if name in table.columns]
+        renamed = {"cutoff": "Cutoff", "customers": "Customers", "returners": "Returned"}
+        st.dataframe(
+            table[names].rename(columns=lambda name: renamed.get(name, words.label(name))),
+            hide_index=True,
+            width="stretch",
+        )
+
+
+def _is_main(cell: Mapping[str, Any], backtest: Mapping[str, Any]) -> bool:
+    """Whether a cell is of the horizon that is served."""
+    main = backtest.get("horizon_days")
+    return main is None or cell.get("horizon_days", main) == main
+
+
+def _over_time(rows: Sequence[Mapping[str, Any]], metric: str) -> pd.DataFrame:
+    frame = pd.DataFrame(
+        {
+            "cutoff": pd.to_datetime([row["cutoff"] for row in rows]),
+            "value": pd.Series([row.get(metric) for row in rows], dtype=float),
+            "low": pd.Series([row.get(f"{metric}_low") for row in rows], dtype=float),
+            "high": pd.Series([row.get(f"{metric}_high") for row in rows], dtype=float),
         }
-        st.dataframe(pd.DataFrame(rows).T, width="stretch")
+    )
+    frame = frame.dropna(subset=["value"]).sort_values("cutoff")
+    return frame if frame["low"].notna().any() else frame[["cutoff", "value"]]
 
 
-def _label(metric: str) -> str:
-    return METRICS[metric].label if metric in METRICS else metric
+def _show_slices(facts: Mapping[str, Any]) -> None:
+    """Whether it is as good for one part of the customers as for another."""
+    evaluation = facts["about"].get("evaluation") or {}
+    slices: list[dict[str, Any]] = evaluation.get("slices") or []
+    if not slices:
+        st.info(
+            "This version was not tested for parts of the customers; versions trained by a newer `clv train` are.",
+            icon=":material/info:",
+        )
+        return
+    names = list(dict.fromkeys(one["slice"] for one in slices))
+    first, second = st.columns(2)
+    chosen = first.selectbox("Customers by", names, format_func=_plain, key="slice", bind="query-params")
+    metrics = words.ordered(metric for one in slices for metric in one["metrics"])
+    metric = second.selectbox("Judged by", metrics, format_func=words.label, key="metric", bind="query-params")
+    mine = [one for one in slices if one["slice"] == chosen]
+    rows = [
+        {
+            "value": str(one["value"]),
+            "customers": one["customers"],
+            "returners": one["returners"],
+            **dict(zip(("estimate", "low", "high"), one["metrics"][metric], strict=True)),
+        }
+        for one in mine
+        if one["enough"] and one["metrics"].get(metric) and one["metrics"][metric][0] is not None
+    ]
+    overall = ((evaluation.get("models") or {}).get(words.MODEL, {}).get(metric) or [None])[0]
+    if rows:
+        chart = charts.slices_chart(pd.DataFrame(rows), overall, palette.colours(), style())
+        st.altair_chart(chart, width="stretch")
+        st.caption(f"{words.METRICS[metric].meaning if metric in words.METRICS else ''} The dashed line is everybody.")
+    few = [one for one in mine if not one["enough"]]
+    if few:
+        listed = ", ".join(f"{one['value']} ({style().number(one['returners'])} returned)" for one in few)
+        st.caption(f"Too few who returned to judge: {listed}.")
 
 
-def _interval(values: list[float | None] | None) -> str:
-    if not values or values[0] is None:
-        return "–"
-    value, low, high = values
-    return f"{value:,.3f}" if low is None or high is None else f"{value:,.3f}  ({low:,.3f} to {high:,.3f})"
+def _plain(name: str) -> str:
+    return name.replace("_", " ")
 
 
-def _show_importance(facts: dict[str, Any]) -> None:
-    st.header("What it looks at", anchor=False)
+def _show_importance(api: Client, facts: Mapping[str, Any]) -> None:
+    """What it looks at."""
     importance = facts["about"].get("importance") or []
-    if not importance:
-        st.info("This model carries no feature importances.", icon=":material/info:")
-        return
-    st.altair_chart(charts.importance_chart(importance, facts["model"]["currency"]), width="stretch")
+    left, right = st.columns(2, gap="large")
+    with left:
+        st.markdown("**How far each feature moves the expected value**")
+        if importance:
+            currency = facts["model"]["currency"]
+            st.altair_chart(charts.importance_chart(importance, currency, palette.colours(), style()), width="stretch")
+            st.caption("Mean size of its contribution over a sample of customers (TreeSHAP, turned into money).")
+        else:
+            st.info("This model carries no feature importances.", icon=":material/info:")
+    with right:
+        st.markdown("**Up or down**")
+        if "beeswarm.png" in facts["figures"]:
+            _show_figure(api, facts, "beeswarm.png")
+        else:
+            st.info("This model carries no beeswarm of its features.", icon=":material/info:")
+    _show_contract(facts["contract"])
 
 
-@st.cache_data(max_entries=50, show_spinner=False)
-def _figure(_api: Client, url: str, version: str | None, loaded_at: str, name: str) -> bytes:
-    return _api.figure(name)
-
-
-def _show_plots(api: Client, facts: dict[str, Any]) -> None:
-    names = facts["figures"]
-    if not names:
-        return
-    st.header("Figures of the test", anchor=False)
-    known = [name for name in _CAPTIONS if name in names]
-    columns = st.columns(2, gap="large")
-    for number, name in enumerate(known + [name for name in names if name not in known]):
-        with columns[number % 2]:
-            try:
-                picture = _figure(api, api.url, facts["model"]["version"], facts["loaded_at"], name)
-            except ApiError as error:
-                show_error(error)
-                return
-            st.image(picture, caption=_CAPTIONS.get(name, name), width="stretch")
-
-
-def _show_contract(contract: list[dict[str, Any]]) -> None:
+def _show_contract(contract: Sequence[Mapping[str, Any]]) -> None:
     with st.expander(f"The {len(contract)} features it takes"):
         rows = [
             {
@@ -170,5 +336,92 @@ def _show_contract(contract: list[dict[str, Any]]) -> None:
         st.dataframe(pd.DataFrame(rows), hide_index=True, width="stretch")
 
 
+def _show_promotion(report: Mapping[str, Any]) -> None:
+    """Who did what when, and what the gate said."""
+    history = report.get("history") or []
+    st.markdown("**Every change of what is in Production**")
+    if history:
+        rows = [
+            {
+                "When": _moment(event["at"]),
+                "What": event["kind"],
+                "Version": event["version"] or "–",
+                "Before": event["former"] or "–",
+                "By": event["by"],
+                "Why": event["reason"],
+            }
+            for event in history
+        ]
+        st.table(pd.DataFrame(rows).set_index("When"))
+    else:
+        st.info("No change is recorded; `clv promote` records who, when and why.", icon=":material/info:")
+    gate = report.get("gate") or []
+    if gate:
+        st.markdown("**What the gate checked at its last promotion**")
+        rows = [
+            {
+                "Check": check["name"],
+                "": ":green[:material/check: passed]" if check["passed"] else ":red[:material/close: failed]",
+                "Found": check["detail"],
+            }
+            for check in gate
+        ]
+        st.table(pd.DataFrame(rows).set_index("Check"))
+    if report.get("gate_report"):
+        with st.expander("The gate's report on this version"):
+            st.markdown(_smaller(report["gate_report"]))
+    elif not gate:
+        st.info("The gate has left no report on this version.", icon=":material/info:")
+
+
+def _show_card(facts: Mapping[str, Any], report: Mapping[str, Any]) -> None:
+    """The model card, and what the model can't do."""
+    with st.container(border=True):
+        st.markdown("**What it can't do**")
+        st.markdown("\n".join(f"- {limit}" for limit in words.LIMITS))
+    if report.get("card"):
+        st.markdown(_smaller(report["card"]))
+        st.download_button(
+            "Download the card",
+            report["card"],
+            file_name=f"model-card-{facts['model']['version'] or 'run'}.md",
+            mime="text/markdown",
+            icon=":material/download:",
+        )
+    else:
+        st.info(
+            "This version has no model card; versions trained by a newer `clv train` have one.", icon=":material/info:"
+        )
+
+
+def _smaller(markdown: str) -> str:
+    """The text with its headings two levels down: they stand below those of the page."""
+    return "\n".join(f"##{line}" if line.startswith("#") else line for line in markdown.splitlines())
+
+
+def _show_figures(api: Client, facts: Mapping[str, Any], names: Sequence[str]) -> None:
+    """Those of the figures that are there, two beside each other."""
+    there = [name for name in names if name in facts["figures"]]
+    columns = st.columns(2, gap="large") if len(there) > 1 else [st.container()]
+    for number, name in enumerate(there):
+        with columns[number % len(columns)]:
+            _show_figure(api, facts, name)
+
+
+def _show_figure(api: Client, facts: Mapping[str, Any], name: str) -> None:
+    try:
+        picture = _figure(api, api.url, facts["model"]["version"], facts["loaded_at"], name)
+    except ApiError as error:
+        st.caption(f"{name} can't be shown: {error}")
+        return
+    st.image(picture, caption=_CAPTIONS.get(name, name), width="stretch")
+
+
+@st.cache_data(max_entries=50, show_spinner=False)
+def _figure(_api: Client, url: str, version: str | None, loaded_at: str, name: str) -> bytes:
+    return _api.figure(name)
+
+
 if __name__ == "__main__":
-    show()
+    st.title("Can you believe the model?")
+    page.guarded(show)

@@ -1,0 +1,365 @@
+"""``clv backtest``: a recipe over the shop's whole history, by cutoff, horizon and age of the model."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from clv.backtest import Backtest, Fitted, folds, run
+from clv.bootstrap import Interval
+from clv.errors import InputError
+from clv.home import remove, replacing
+from clv.labels import closed, label, read_activity
+from clv.models.model import Model
+from clv.models.recipe import Recipe
+from clv.predictor import Predictor
+from clv.snapshots import Shop, Snapshots, read_snapshots
+from clv.splits import Fold, apart
+from experiments.choices import Cutoffs
+from experiments.tune import shop_tags
+from experiments.workspace import Workspace
+
+if TYPE_CHECKING:
+    from experiments.console import Console, Step
+    from experiments.tracking import Run
+
+MOST_CUTOFFS = 12
+"""Cutoffs tested by default: the latest ones, a year of months."""
+
+SHOWN = ("normalized_gini", "top_decile_capture", "roc_auc", "total_ratio")
+"""Metrics in the grid of ``backtest.json``."""
+
+
+@dataclass(frozen=True)
+class BacktestResult:
+    """What was found.
+
+    Attributes
+    ----------
+    run_id
+        The parent run.
+    by_horizon
+        The backtests, by horizon.
+    facts
+        The same in plain numbers, as in ``backtest.json``.
+    version
+        The version in Production whose run got a copy, as it has this recipe; else None.
+    notes
+        What could not be tested, and why.
+    """
+
+    run_id: str
+    by_horizon: dict[int, Backtest]
+    facts: dict[str, Any]
+    version: str | None
+    notes: tuple[str, ...]
+
+
+def backtest(
+    workspace: Workspace, recipe: Recipe, *, cutoffs: Cutoffs | None = None, horizons: Sequence[int] = ()
+) -> BacktestResult:
+    """Test `recipe` at many cutoffs, for one or more horizons, and let its models grow old.
+
+    A run that is stopped goes on where it was: fitted models are kept in the home until it has ended.
+
+    Parameters
+    ----------
+    cutoffs
+        Which to test; by default the latest :data:`MOST_CUTOFFS`.
+    horizons
+        Days ahead; by default the marts' horizon.
+
+    Raises
+    ------
+    InputError
+        If the history is too short for any of them, or a named cutoff can't be tested.
+    """
+    shop = workspace.shop()
+    plans: dict[int, tuple[Fold, ...]] = {}
+    notes: list[str] = []
+    for horizon_days in dict.fromkeys(horizons or [shop.horizon_days]):
+        if tests := _tests(shop, horizon_days, cutoffs):
+            plans[horizon_days] = tests
+        else:
+            had = (shop.as_of_date - shop.first_purchase_date).days + 1
+            notes.append(
+                f"Horizon {horizon_days}: no cutoff has both a closed label and an earlier one to train on; the "
+                f"history has {had} days, {shop.first_purchase_date} to {shop.as_of_date}, and needs about "
+                f"{2 * horizon_days + 30}."
+            )
+    if not plans:
+        raise InputError(" ".join(notes))
+    with (
+        workspace.console.step("backtest") as step,
+        workspace.tracker.run(
+            f"backtest {recipe.family} H={', '.join(map(str, plans))}",
+            tags={**shop_tags(shop), "clv.kind": "backtest", "clv.family": recipe.family},
+            description=f"{recipe.describe()}, refitted at each cutoff, and the models of earlier cutoffs beside it.",
+        ) as parent,
+    ):
+        kept = _kept(workspace, shop, recipe)
+        by_horizon = dict(_run_all(workspace, shop, recipe, plans, kept, step))
+        if empty := [days for days, found in by_horizon.items() if not found.cutoffs]:
+            raise InputError(f"Nobody returned within {empty[0]} days around any cutoff; there is nothing to test.")
+        step.update("bootstrap, logging", None, None)
+        facts = _facts(shop, recipe, by_horizon)
+        _log(workspace, parent, recipe, by_horizon, facts)
+        version = _copy_to_production(workspace, shop, recipe, by_horizon, facts)
+        remove(kept)
+        step.note = f"{sum(len(found.cells) for found in by_horizon.values())} cells, run {parent.id}"
+    return BacktestResult(parent.id, by_horizon, facts, version, tuple(notes))
+
+
+def _tests(shop: Shop, horizon_days: int, cutoffs: Cutoffs | None) -> tuple[Fold, ...]:
+    """The folds to test for a horizon, earliest first; empty if the history is too short for it."""
+    possible = {fold.test: fold for fold in folds(closed(shop.cutoffs, horizon_days, shop.as_of_date), horizon_days)}
+    if not possible:
+        return ()
+    chosen = cutoffs.among(list(possible)) if cutoffs else apart(list(possible), horizon_days)[-MOST_CUTOFFS:]
+    return tuple(possible[cutoff] for cutoff in chosen)
+
+
+def _run_all(
+    workspace: Workspace, shop: Shop, recipe: Recipe, plans: dict[int, tuple[Fold, ...]], kept: Path, step: Step
+) -> Iterator[tuple[int, Backtest]]:
+    total = sum(len(tests) for tests in plans.values())
+    done = 0
+    for horizon_days, tests in plans.items():
+        snapshots = _labelled(workspace, shop, tests, horizon_days)
+
+        def fit(fold: Fold, horizon_days: int = horizon_days, snapshots: Snapshots = snapshots) -> Fitted:
+            folder = kept / f"H{horizon_days}-{fold.test}"
+            if folder.exists():
+                return Predictor.load(folder)
+            train, today = snapshots.at(*fold.train), snapshots.at(fold.test)
+            model = Model(workspace.contract, recipe, seed=workspace.settings.seed, threads=workspace.settings.threads)
+            model.fit(
+                train.frame,
+                train.future_value,
+                is_return=train.is_return,
+                today=today.frame,
+                horizon_days=horizon_days,
+            )
+            with replacing(folder) as temporary:
+                model.predictor_.save(temporary)
+            return model.predictor_
+
+        def progress(fold: Fold, number: int, horizon_days: int = horizon_days, before: int = done) -> None:
+            step.update(f"{horizon_days} days from {fold.test}", before + number, total)
+
+        yield (
+            horizon_days,
+            run(
+                snapshots,
+                tests,
+                fit,
+                horizon_days=horizon_days,
+                seed=workspace.settings.seed,
+                progress=progress,
+            ),
+        )
+        done += len(tests)
+
+
+def _labelled(workspace: Workspace, shop: Shop, tests: Sequence[Fold], horizon_days: int) -> Snapshots:
+    """Snapshots of all cutoffs that training and testing need, with the labels of this horizon."""
+    needed = sorted({cutoff for fold in tests for cutoff in (*fold.train, fold.test)})
+    snapshots = read_snapshots(workspace.warehouse, workspace.contract, needed)
+    if horizon_days == shop.horizon_days:
+        return snapshots
+    return Snapshots(label(snapshots.frame, read_activity(workspace.warehouse, needed, horizon_days)))
+
+
+def _kept(workspace: Workspace, shop: Shop, recipe: Recipe) -> Path:
+    """Folder of the fitted models of this very backtest; those of others that never ended are removed."""
+    from clv import __version__
+    from experiments.tracking import commit
+
+    settings = workspace.settings
+    essence = [
+        recipe.model_dump(),
+        shop.fingerprint,
+        str(shop.as_of_date),
+        workspace.contract.fingerprint,
+        settings.seed,
+        __version__,
+        commit(),
+    ]
+    folder = workspace.home.root / "backtest" / hashlib.sha256(json.dumps(essence).encode()).hexdigest()[:16]
+    for other in folder.parent.glob("*"):
+        if other != folder:
+            remove(other)
+    return folder
+
+
+def _facts(shop: Shop, recipe: Recipe, by_horizon: dict[int, Backtest]) -> dict[str, Any]:
+    """``backtest.json``."""
+    main = _main(shop, by_horizon)
+    return {
+        "as_of_date": shop.as_of_date.isoformat(),
+        "horizon_days": main.horizon_days,
+        "recipe": recipe.model_dump(),
+        "grid": [
+            {
+                "cutoff": cell.cutoff.isoformat(),
+                "horizon_days": found.horizon_days,
+                "age_days": cell.age_days,
+                "customers": cell.customers,
+                "returners": cell.returners,
+                **_plain({name: cell.metrics[name] for name in SHOWN}),
+            }
+            for found in by_horizon.values()
+            for cell in found.cells
+        ],
+        "by_age": [
+            {
+                "horizon_days": found.horizon_days,
+                "age_days": age.days,
+                "cutoffs": age.cutoffs,
+                **{name: _number(age.old[name]) for name in SHOWN},
+                **{f"refitted_{name}": _number(age.new[name]) for name in SHOWN},
+                "difference": _plain({name: age.difference[name] for name in SHOWN}),
+                "verdict": age.difference["normalized_gini"].verdict,
+            }
+            for found in by_horizon.values()
+            for age in found.ages
+        ],
+        "retrain_after_days": main.retrain_after_days(),
+        "note": main.note(),
+    }
+
+
+def _main(shop: Shop, by_horizon: dict[int, Backtest]) -> Backtest:
+    """The backtest of the horizon that is served, or else of the first that was asked for."""
+    return by_horizon.get(shop.horizon_days) or next(iter(by_horizon.values()))
+
+
+def _log(
+    workspace: Workspace, parent: Run, recipe: Recipe, by_horizon: dict[int, Backtest], facts: dict[str, Any]
+) -> None:
+    """The parent with the main horizon's mean, its series by cutoff and by age; a child for each refitted cell."""
+    main = by_horizon[facts["horizon_days"]]
+    metrics = _plain(main.refitted())
+    if (days := facts["retrain_after_days"]) is not None:
+        metrics["retrain_after_days"] = days
+    parent.log(
+        params={
+            **recipe.model_dump(),
+            "horizons": ", ".join(map(str, by_horizon)),
+            "test_cutoffs": ", ".join(map(str, main.cutoffs)),
+            "seed": workspace.settings.seed,
+        },
+        metrics={name: value for name, value in metrics.items() if value is not None},
+        tags={"clv.note": facts["note"]},
+    )
+    for age in main.ages:
+        loss = {f"old_minus_refitted_{name}": age.difference[name].estimate for name in SHOWN}
+        parent.log(metrics={name: value for name, value in loss.items() if math.isfinite(value)}, step=age.days)
+    for found in by_horizon.values():
+        for cell in found.cells:
+            if cell.age_days == 0:
+                workspace.tracker.trial(
+                    parent,
+                    f"{cell.cutoff} H={found.horizon_days}",
+                    params={"cutoff": cell.cutoff, "horizon_days": found.horizon_days, "customers": cell.customers},
+                    metrics={name: value for name, value in _plain(cell.metrics).items() if value is not None},
+                    tags={"clv.kind": "backtest cell", "clv.horizon_days": found.horizon_days},
+                    status="FINISHED",
+                )
+    _log_files(parent, by_horizon, facts)
+
+
+def _log_files(run: Run, by_horizon: dict[int, Backtest], facts: dict[str, Any]) -> None:
+    from clv import plots
+
+    run.json(facts, "backtest/backtest.json")
+    run.figure(plots.backtest(by_horizon, facts["horizon_days"]), "backtest/backtest.png")
+
+
+def _copy_to_production(
+    workspace: Workspace, shop: Shop, recipe: Recipe, by_horizon: dict[int, Backtest], facts: dict[str, Any]
+) -> str | None:
+    """Lay the result beside the version in Production, if that is what was tested; the answer is its number."""
+    from experiments.tracking import Run
+
+    version = workspace.registry.production()
+    if version is None or shop.horizon_days not in by_horizon:
+        return None
+    if version.tags.get("clv.shop_id") != shop.shop_id or version.tags.get("clv.horizon_days") != str(
+        shop.horizon_days
+    ):
+        return None
+    if Recipe.model_validate_json(version.tags["clv.recipe"]) != recipe:
+        return None
+    _log_files(Run(workspace.tracker.client, version.run_id), by_horizon, facts)
+    return version.number
+
+
+def show(console: Console, result: BacktestResult) -> None:
+    """Print the tables and what they mean."""
+    for found in result.by_horizon.values():
+        mean = found.refitted()["normalized_gini"]
+        console.table(
+            f"Refitted at each cutoff, {found.horizon_days} days ahead: mean Gini {mean.estimate:.3f} "
+            f"({mean.low:.2f} to {mean.high:.2f})",
+            ["cutoff", "customers", "returned", "Gini", "interval", "top 10 %", "ROC AUC", "total"],
+            [
+                [
+                    str(cell.cutoff),
+                    f"{cell.customers:,}",
+                    f"{cell.returners / cell.customers:.1%}",
+                    *_with_interval(cell.metrics["normalized_gini"]),
+                    *(_cell(cell.metrics[name].estimate) for name in SHOWN[1:]),
+                ]
+                for cell in found.cells
+                if cell.age_days == 0
+            ],
+        )
+        if found.ages:
+            console.table(
+                "Gini of old models beside that of refitted ones, on the same cutoffs",
+                ["age, days", "cutoffs", "old", "refitted", "difference", "interval", "old is"],
+                [
+                    [
+                        str(age.days),
+                        str(age.cutoffs),
+                        _cell(age.old["normalized_gini"]),
+                        _cell(age.new["normalized_gini"]),
+                        *_with_interval(age.difference["normalized_gini"], "+"),
+                        age.difference["normalized_gini"].verdict,
+                    ]
+                    for age in found.ages
+                ],
+            )
+        console.say(found.note() if len(result.by_horizon) == 1 else f"{found.horizon_days} days: {found.note()}")
+    for note in result.notes:
+        console.say(note)
+
+
+def _with_interval(found: Interval, sign: str = "") -> list[str]:
+    return [
+        f"{found.estimate:{sign}.3f}" if math.isfinite(found.estimate) else "-",
+        f"{found.low:{sign}.2f} to {found.high:{sign}.2f}" if math.isfinite(found.low) else "",
+    ]
+
+
+def _cell(value: float, digits: int = 3) -> str:
+    return f"{value:.{digits}f}" if math.isfinite(value) else "-"
+
+
+def _plain(metrics: Any) -> dict[str, float | None]:
+    """Metrics with ``_low`` and ``_high`` beside them; None where undefined."""
+    return {
+        f"{name}{suffix}": _number(value)
+        for name, interval in metrics.items()
+        for suffix, value in (("", interval.estimate), ("_low", interval.low), ("_high", interval.high))
+    }
+
+
+def _number(value: float) -> float | None:
+    return value if math.isfinite(value) else None

@@ -1,0 +1,228 @@
+"""What ``clv monitor`` shows: tables in the terminal, a page with figures in the run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from clv import drift
+from clv.bootstrap import Interval
+from clv.evaluation import FEWEST_RETURNERS
+from clv.metrics import decile_table
+from experiments.monitor_report import (
+    DRIFT_BOUND,
+    LEVEL_BOUNDS,
+    SMALLEST_IMPORTANCE,
+    USUAL_FACTOR,
+    Closed,
+    MonitorReport,
+    no_scoring_closed,
+)
+from experiments.page import html_page
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from experiments.console import Console
+    from experiments.tracking import Run
+
+
+def facts(report: MonitorReport) -> dict[str, Any]:
+    """The report in plain numbers."""
+    return {
+        "as_of_date": report.as_of_date.isoformat(),
+        "version": report.version,
+        "model_as_of_date": report.model_as_of_date.isoformat() if report.model_as_of_date else None,
+        "age_days": report.age_days,
+        "retrain_after_days": report.retrain_after_days,
+        "verdict": report.verdict,
+        "checks": [{"name": check.name, "passed": check.passed, "detail": check.detail} for check in report.checks],
+        "closed": [_plain(closed) for closed in (*report.closed, *report.served)],
+        "waiting": [
+            {"by": scoring.scored_by, "as_of_date": scoring.as_of_date, "closes_on": scoring.closes_on}
+            for scoring in report.waiting
+        ],
+        "drift": [
+            {"feature": f.feature, "index": f.index, "usual": f.usual, "importance": f.importance, "is_out": f.is_out}
+            for f in report.drift
+        ],
+        "run_id": report.run_id,
+    }
+
+
+def _plain(closed: Closed) -> dict[str, Any]:
+    return {
+        "by": closed.by,
+        "as_of_date": closed.as_of_date,
+        "horizon_days": closed.horizon_days,
+        "customers": len(closed.parts.p_return),
+        "returners": closed.returners,
+        "predicted_returners": float(closed.parts.p_return.sum()),
+        "predicted_total": float(closed.parts.expected_value.sum()),
+        "actual_total": float(closed.outcome.future_value.sum()),
+        "promised_gini": _triple(closed.promised),
+        "metrics": {name: _triple(found) for name, found in closed.metrics.items()},
+    }
+
+
+def _triple(found: Interval | None) -> list[float | None] | None:
+    if found is None:
+        return None
+    return [value if math.isfinite(value) else None for value in (found.estimate, found.low, found.high)]
+
+
+CLOSED_COLUMNS = ("by", "as of", "days", "customers", "came back", "expected", "Gini", "interval", "promised", "spent")
+
+
+def closed_rows(report: MonitorReport) -> list[list[str]]:
+    """The table of closed predictions, latest first."""
+    rows = []
+    for closed in (*report.closed, *report.served):
+        gini, ratio = closed.metrics.get("normalized_gini"), closed.metrics.get("total_ratio")
+        rows.append(
+            [
+                closed.by,
+                str(closed.as_of_date),
+                str(closed.horizon_days),
+                f"{len(closed.parts.p_return):,}",
+                f"{closed.returners:,}",
+                f"{closed.parts.p_return.sum():,.0f}",
+                f"{gini.estimate:.3f}" if gini else "too few",
+                f"{gini.low:.2f} to {gini.high:.2f}" if gini else "",
+                f"{closed.promised.low:.2f} to {closed.promised.high:.2f}" if closed.promised else "",
+                f"{ratio.estimate:.2f}" if ratio else "",
+            ]
+        )
+    return rows
+
+
+def to_markdown(report: MonitorReport) -> str:
+    """The page."""
+    result = {True: "in bounds", False: "**OUT OF BOUNDS**", None: "not judged"}
+    lines = [
+        f"# Did it come true? {report.as_of_date}",
+        "",
+        f"**{report.verdict}**",
+        "",
+        "| watched | result | detail |",
+        "|---|---|---|",
+        *(f"| {check.name} | {result[check.passed]} | {check.detail} |" for check in report.checks),
+        "",
+        "## Predictions whose window has closed",
+        "",
+    ]
+    if rows := closed_rows(report):
+        lines += [
+            *_table(CLOSED_COLUMNS, rows),
+            "",
+            "*came back* and *expected*: customers who bought in the window, and how many were predicted. *promised*: "
+            "Gini of the version's out-of-time test. *spent*: total predicted / actual, 1 is exact. Metrics have 95 % "
+            f"intervals, and none where fewer than {FEWEST_RETURNERS} came back.",
+        ]
+    else:
+        lines.append(_sentence(no_scoring_closed(report)))
+    if report.waiting:
+        waiting = ", ".join(f"{s.scored_by} of {s.as_of_date} (on {s.closes_on})" for s in report.waiting[-5:])
+        lines += ["", f"Still open: {waiting}."]
+    lines += ["", "## Inputs: today's customers beside those of the model's as-of day", ""]
+    if report.drift:
+        lines += [
+            *_table(("feature", "index", "usual", "importance", ""), _drift_rows(report)),
+            "",
+            f"*index*: population stability index, below {drift.MODERATE} is calm, above {drift.LARGE} another "
+            f"population. *usual*: the same over {report.age_days} days before the model was made. Out of bounds: "
+            f"above {DRIFT_BOUND} and {USUAL_FACTOR:g} times the usual one, in a feature with at least "
+            f"{SMALLEST_IMPORTANCE:.0%} of the model's contributions.",
+        ]
+    else:
+        lines.append("No profile of the inputs is kept with the model in Production.")
+    return "\n".join(lines) + "\n"
+
+
+def _drift_rows(report: MonitorReport) -> list[list[str]]:
+    word = {True: "out of bounds", False: "", None: "not judged"}
+    return [
+        [
+            found.feature,
+            f"{found.index:.3f}",
+            "" if found.usual is None else f"{found.usual:.3f}",
+            f"{found.importance:.1%}",
+            word[found.is_out],
+        ]
+        for found in report.drift
+    ]
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    head = [f"| {' | '.join(columns)} |", "|---" + "|--:" * (len(columns) - 1) + "|"]
+    return head + [f"| {' | '.join(row)} |" for row in rows]
+
+
+def figures(report: MonitorReport) -> Iterator[tuple[str, str, Figure]]:
+    """The page's figures: file name, caption, figure."""
+    from clv import plots
+
+    judged = [closed for closed in report.closed if closed.metrics]
+    if judged:
+        latest = judged[0]
+        what = f"{latest.by} of {latest.as_of_date}"
+        deciles = decile_table(latest.parts, latest.outcome.is_return, latest.outcome.future_value)
+        promises = [
+            plots.Promise(
+                f"{closed.as_of_date}, {closed.by}",
+                closed.metrics["normalized_gini"],
+                closed.promised,
+                closed.metrics["total_ratio"],
+            )
+            for closed in judged
+        ]
+        yield "promises", "Promised and kept", plots.kept_promises(promises, LEVEL_BOUNDS)
+        yield "calibration", what, plots.calibration_by_decile(deciles, currency=report.currency)
+        gains = plots.gain_curve(latest.outcome.future_value, {latest.by: latest.parts.expected_value})
+        yield "gain_curve", what, gains
+    if report.drift:
+        indices = {found.feature: found.index for found in report.drift}
+        usual = {found.feature: found.usual for found in report.drift if found.usual is not None}
+        yield (
+            "drift",
+            f"Since {report.model_as_of_date}",
+            plots.drift_bars(indices, usual, (drift.MODERATE, drift.LARGE)),
+        )
+
+
+def show(console: Console, report: MonitorReport) -> None:
+    """Print the tables and the checks."""
+    if rows := closed_rows(report):
+        console.table("Predictions whose window has closed", CLOSED_COLUMNS, rows)
+    large = [found for found in report.drift if found.index > drift.MODERATE]
+    if large:
+        shown = replace(report, drift=tuple(large[:8]))
+        console.table(
+            f"Input drift since {report.model_as_of_date}, {len(large)} of {len(report.drift)} features above "
+            f"{drift.MODERATE}",
+            ["feature", "index", "usual", "importance", ""],
+            _drift_rows(shown),
+        )
+    for check in report.checks:
+        if check.passed is None:
+            console.say(f"  not judged {check.name}: {check.detail}")
+        else:
+            console.check(check.passed, f"{check.name}: {check.detail}")
+
+
+def _sentence(text: str) -> str:
+    return text[0].upper() + text[1:] + "."
+
+
+def log(run: Run, report: MonitorReport) -> None:
+    """Log page, figures and facts."""
+    pictures: dict[str, Figure] = {}
+    for name, caption, figure in figures(report):
+        pictures[caption] = figure
+        run.figure(figure, f"monitor/{name}.png")
+    markdown = to_markdown(report)
+    run.text(markdown, "monitor/monitor.md")
+    run.text(html_page(markdown, f"clv monitor {report.as_of_date}", pictures), "monitor/monitor.html")
+    run.json(facts(report), "monitor/monitor.json")

@@ -1,0 +1,225 @@
+"""What ``clv monitor`` saw, and the bounds by which it is judged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date
+
+from clv import drift
+from clv.bootstrap import Interval, Outcome
+from clv.predictor import Parts
+from experiments.prediction_history import Scoring
+
+LEVEL_BOUNDS = (0.5, 2.0)
+"""Total predicted / actual: out of bounds if its whole interval lies outside. The gate's bounds."""
+
+DRIFT_BOUND = drift.LARGE
+"""A feature drifts out of bounds if its index is above this ..."""
+
+USUAL_FACTOR = 2.0
+"""... and above this many times what it was over the same number of days before the model was made: a shop that grows
+always drifts, and the model has learnt to live with it."""
+
+SMALLEST_IMPORTANCE = 0.02
+"""Drift of a feature with a smaller share of the model's contributions is shown, not judged."""
+
+
+@dataclass(frozen=True)
+class Closed:
+    """Predictions beside what came of them.
+
+    Attributes
+    ----------
+    by
+        Who predicted: ``version 3``, a baseline, or a service.
+    as_of_date, horizon_days
+        Their window; for a service's log, the latest of several days.
+    promised
+        Gini that the version's test had led to expect, with its interval; None if there was no test.
+    metrics
+        What it was; empty if too few returned to tell.
+    """
+
+    by: str
+    as_of_date: date
+    horizon_days: int
+    parts: Parts
+    outcome: Outcome
+    promised: Interval | None
+    metrics: Mapping[str, Interval]
+
+    @property
+    def returners(self) -> int:
+        """Customers who came back."""
+        return int(self.outcome.is_return.sum())
+
+
+@dataclass(frozen=True)
+class FeatureDrift:
+    """Population stability index of a feature, from the model's as-of day to today.
+
+    Attributes
+    ----------
+    usual
+        The same over as many days before the model was made; None where the history does not reach back as far.
+    importance
+        Share of the model's contributions.
+    """
+
+    feature: str
+    index: float
+    usual: float | None
+    importance: float
+
+    @property
+    def is_out(self) -> bool | None:
+        """Whether it is out of bounds; None where that is not judged."""
+        if self.usual is None or self.importance < SMALLEST_IMPORTANCE:
+            return None
+        return self.index > max(DRIFT_BOUND, USUAL_FACTOR * self.usual)
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that is watched; `passed` is None where there is nothing to judge yet."""
+
+    name: str
+    passed: bool | None
+    detail: str
+
+
+@dataclass(frozen=True)
+class MonitorReport:
+    """What was seen.
+
+    Attributes
+    ----------
+    as_of_date
+        Last day of the data.
+    version, model_as_of_date
+        The model in Production; None if there is none.
+    retrain_after_days
+        What its backtest suggests; None without one, or without decay.
+    closed
+        The shop's scorings whose window has closed, latest first, then the services' answers.
+    waiting
+        Scorings whose window is still open.
+    drift
+        By index, the largest first.
+    unjudged
+        Logged answers that can't be judged: their window is open.
+    """
+
+    as_of_date: date
+    currency: str
+    version: str | None
+    model_as_of_date: date | None
+    retrain_after_days: int | None
+    closed: tuple[Closed, ...]
+    served: tuple[Closed, ...]
+    waiting: tuple[Scoring, ...]
+    drift: tuple[FeatureDrift, ...]
+    checks: tuple[Check, ...] = ()
+    run_id: str = ""
+
+    @property
+    def age_days(self) -> int | None:
+        """Age of the model."""
+        return None if self.model_as_of_date is None else (self.as_of_date - self.model_as_of_date).days
+
+    @property
+    def failures(self) -> tuple[Check, ...]:
+        """Checks that are out of bounds."""
+        return tuple(check for check in self.checks if check.passed is False)
+
+    @property
+    def verdict(self) -> str:
+        """All of it in a sentence."""
+        if self.failures:
+            return f"Out of bounds: {'; '.join(f'{check.name}: {check.detail}' for check in self.failures)}."
+        if not self.closed:
+            return f"In bounds as far as can be told: {no_scoring_closed(self)}."
+        return "In bounds."
+
+
+def checks_of(report: MonitorReport) -> Iterator[Check]:
+    """Judge all that is watched."""
+    yield from _check_predictions(report)
+    if report.version is None:
+        yield Check("model", None, "no model of this shop is in Production")
+        return
+    yield _check_drift(report)
+    yield _check_age(report)
+
+
+def _check_predictions(report: MonitorReport) -> Iterator[Check]:
+    """Rank and level of the latest scoring that has closed."""
+    latest = next(iter(report.closed), None)
+    if latest is None:
+        for name in ("rank", "level"):
+            yield Check(name, None, no_scoring_closed(report))
+        return
+    what = f"{latest.by} of {latest.as_of_date}"
+    if not latest.metrics:
+        few = f"{what}: {latest.returners} of {len(latest.parts.p_return):,} customers came back, too few to tell"
+        for name in ("rank", "level"):
+            yield Check(name, None, few)
+        return
+    gini, ratio = latest.metrics["normalized_gini"], latest.metrics["total_ratio"]
+    if latest.promised is None:
+        yield Check("rank", None, f"{what} had a Gini of {_of(gini)}; it was never tested, so nothing was promised")
+    else:
+        yield Check(
+            "rank",
+            gini.high >= latest.promised.low,
+            f"{what} had a Gini of {_of(gini)}, its test had {_of(latest.promised)}",
+        )
+    low, high = LEVEL_BOUNDS
+    yield Check(
+        "level",
+        ratio.high >= low and ratio.low <= high,
+        f"{what} predicted {_of(ratio, 2)} times what was spent, bounds {low:g} to {high:g}",
+    )
+
+
+def no_scoring_closed(report: MonitorReport) -> str:
+    """Why there is nothing to judge yet."""
+    if not report.waiting:
+        return "no prediction is stored yet, `clv score` keeps them"
+    first = min(report.waiting, key=lambda scoring: scoring.closes_on)
+    return (
+        f"no stored prediction has closed yet, the first (of {first.as_of_date}) does on {first.closes_on} and the "
+        f"data end on {report.as_of_date}"
+    )
+
+
+def _check_drift(report: MonitorReport) -> Check:
+    if not report.drift:
+        return Check(
+            "inputs", None, f"version {report.version} keeps no profile of its inputs; train again to have one"
+        )
+    judged = [found for found in report.drift if found.is_out is not None]
+    out = [found for found in judged if found.is_out]
+    if out:
+        named = ", ".join(f"{found.feature} {found.index:.2f} (usual {found.usual:.2f})" for found in out[:3])
+        return Check("inputs", False, f"{len(out)} of {len(judged)} features drift more than usual: {named}")
+    largest = report.drift[0]
+    if not judged:
+        return Check(
+            "inputs", None, f"largest index {largest.index:.2f} ({largest.feature}); nothing to compare it with"
+        )
+    return Check("inputs", True, f"largest index {largest.index:.2f} ({largest.feature}), no more than usual")
+
+
+def _check_age(report: MonitorReport) -> Check:
+    age, limit = report.age_days, report.retrain_after_days
+    assert age is not None
+    made = f"version {report.version} of {report.model_as_of_date} is {age} days old"
+    if limit is None:
+        return Check("age", None, f"{made}; no interval is suggested for it (`clv backtest` may find one)")
+    return Check("age", age < limit, f"{made}, its backtest suggests to retrain before {limit}")
+
+
+def _of(found: Interval, digits: int = 3) -> str:
+    return f"{found.estimate:.{digits}f} ({found.low:.2f} to {found.high:.2f})"

@@ -1,0 +1,60 @@
+"""A report as one HTML file: text from Markdown, figures inside, readable on paper and without a network."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; color: #1b1b1b; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
+h1, h2 { line-height: 1.2; }
+table { border-collapse: collapse; margin: 1rem 0; font-size: 0.9rem; }
+th, td { padding: 0.3rem 0.7rem; border-bottom: 1px solid #ddd; text-align: left; font-variant-numeric: tabular-nums; }
+th { border-bottom: 2px solid #888; }
+code { background: #f3f3f3; padding: 0.1em 0.3em; }
+img { max-width: 100%; height: auto; }
+figure { margin: 1.5rem 0; break-inside: avoid; }
+@media print { body { margin: 0; max-width: none; font-size: 11pt; } tr { break-inside: avoid; } }
+"""
+
+
+def html_page(markdown: str, title: str, figures: Mapping[str, Figure] | None = None) -> str:
+    """Write Markdown and figures as one self-contained HTML page.
+
+    Parameters
+    ----------
+    markdown
+        The text; tables are understood. What looks like HTML in it (a name from the user's data) is shown as text.
+    title
+        Of the browser's tab.
+    figures
+        By caption, in order; they follow the text.
+    """
+    from markdown import Markdown
+
+    converter = Markdown(extensions=["tables"])
+    converter.preprocessors.deregister("html_block")
+    converter.inlinePatterns.deregister("html")
+    body = converter.convert(markdown)
+    shown = "".join(
+        f'<figure><img src="data:image/png;base64,{_png(figure)}" alt="{html.escape(caption, quote=True)}">'
+        f"<figcaption>{html.escape(caption)}</figcaption></figure>\n"
+        for caption, figure in (figures or {}).items()
+    )
+    return (
+        f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<title>{html.escape(title)}</title>\n'
+        f"<style>{_STYLE}</style>\n</head>\n<body>\n{body}\n{shown}</body>\n</html>\n"
+    )
+
+
+def _png(figure: Figure) -> str:
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=110)
+    return base64.b64encode(file.getvalue()).decode("ascii")

@@ -1,0 +1,140 @@
+"""Charts about one customer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import altair as alt
+import numpy as np
+import pandas as pd
+
+from streamlit_app.charting import AnyChart, localized
+from streamlit_app.money import Style, symbol
+from streamlit_app.palette import Colours
+
+_STEPS = 7
+"""Features shown on their own in a waterfall."""
+
+
+def timeline_chart(
+    purchases: pd.DataFrame, as_of: str, horizon_days: int, currency: str, colours: Colours, style: Style
+) -> AnyChart:
+    """What was bought when, and the days the prediction is about."""
+    as_of_day = pd.Timestamp(as_of)
+    days = {"start": [as_of_day], "end": [as_of_day + pd.Timedelta(days=horizon_days)]}
+    ahead = pd.DataFrame(days).assign(text=f"next {horizon_days} days")
+    shade = alt.Chart(ahead).mark_rect(color=colours.second, opacity=0.15).encode(x="start:T", x2="end:T")
+    label = alt.Chart(ahead).mark_text(align="right", baseline="top", dx=-4, dy=4, color=colours.text)
+    x = alt.X("day:T", title=None, axis=alt.Axis(tickCount=8))
+    y = alt.Y("amount:Q", title=f"amount, {symbol(currency)}", axis=alt.Axis(format=",", tickCount=5))
+    base = alt.Chart(purchases.assign(zero=0.0)).encode(
+        x=x,
+        tooltip=[
+            alt.Tooltip("day:T", title="Day", format="%Y-%m-%d"),
+            alt.Tooltip("amount:Q", title=f"Amount, {symbol(currency)}", format=",.2f"),
+            *([alt.Tooltip("category:N", title="Category")] if "category" in purchases else []),
+        ],
+    )
+    stems = base.mark_rule(color=colours.accent, opacity=0.5).encode(y="zero:Q", y2="amount:Q")
+    heads = base.mark_point(filled=True, size=70, color=colours.accent, opacity=1).encode(y=y)
+    layers = alt.layer(shade, stems, heads, label.encode(x="start:T", y=alt.value(0), text="text:N"))
+    return localized(layers.properties(height=260), style)
+
+
+def standing_chart(bands: pd.DataFrame, value: float, colours: Colours, style: Style) -> AnyChart:
+    """All customers by band of expected value; the band that holds `value` stands out."""
+    mine = int(np.searchsorted(bands["low"].to_numpy(), value, side="right")) - 1
+    is_mine = np.arange(len(bands)) == max(0, mine)
+    shares = bands["share of customers"]
+    frame = bands.assign(
+        is_mine=is_mine,
+        text=[style.share(share) + "  ← this customer" * bool(me) for share, me in zip(shares, is_mine, strict=True)],
+    )
+    base = alt.Chart(frame).encode(
+        y=alt.Y("band:N", sort=bands["band"].tolist()[::-1], title=None, axis=alt.Axis(labelLimit=150)),
+        x=alt.X("share of customers:Q", axis=None, scale=alt.Scale(domain=[0, 1.35 * float(shares.max())])),
+        tooltip=[
+            alt.Tooltip("band:N", title="Expected value"),
+            alt.Tooltip("customers:Q", title="Customers", format=","),
+        ],
+    )
+    bars = base.mark_bar(cornerRadiusEnd=2).encode(
+        color=alt.condition(alt.datum.is_mine, alt.value(colours.accent), alt.value(colours.quiet))
+    )
+    texts = base.mark_text(align="left", dx=4, color=colours.text, fontSize=11).encode(text="text:N")
+    return localized(alt.layer(bars, texts).properties(height=260), style)
+
+
+def steps(explanation: Mapping[str, Any], currency: str, style: Style) -> pd.DataFrame:
+    """A waterfall: where each step starts and ends, from the base to the expected value; weak features are one step."""
+    named = explanation["contributions"][:_STEPS]
+    rest = explanation["contributions"][_STEPS:]
+    added = [(f"{plain(one['feature'])}: {shown(one['value'], style)}", one["expected_value"]) for one in named]
+    left = sum(one["expected_value"] for one in rest) + explanation["other"]["expected_value"]
+    if rest or abs(left) >= 0.005:
+        added.append(("all else", left))
+    base, total = explanation["base"]["expected_value"], explanation["prediction"]["expected_value"]
+    amounts = np.array([base, *(amount for _, amount in added)])
+    ends = amounts.cumsum()
+    frame = pd.DataFrame(
+        {
+            "step": ["base", *(name for name, _ in added), "expected value"],
+            "start": [0.0, *ends[:-1], 0.0],
+            "end": [*ends, total],
+            "amount": [*amounts, total],
+        }
+    )
+    frame["kind"] = ["whole", *("adds" if amount >= 0 else "takes" for _, amount in added), "whole"]
+    signs = frame["kind"].map({"whole": "", "adds": "+", "takes": ""})
+    frame["text"] = [sign + style.money(amount, currency) for sign, amount in zip(signs, frame["amount"], strict=True)]
+    return frame
+
+
+def plain(feature: str) -> str:
+    """A feature's name in words.
+
+    >>> plain("purchase_count_90d")
+    'purchase count 90d'
+    """
+    return feature.replace("_", " ")
+
+
+def shown(value: float | str | None, style: Style) -> str:
+    """A feature's value.
+
+    >>> shown(None, Style()), shown(3.0, Style()), shown(0.1234, Style()), shown("SP", Style())
+    ('not known', '3', '0.12', 'SP')
+    """
+    if value is None or isinstance(value, str):
+        return value or "not known"
+    return style.number(value, 0 if value == round(value) or abs(value) >= 1000 else 2)
+
+
+def waterfall_chart(frame: pd.DataFrame, currency: str, colours: Colours, style: Style) -> AnyChart:
+    """The steps of a waterfall, written beside the bars."""
+    reach = frame[["start", "end"]].to_numpy()
+    low, high = min(0.0, reach.min()), max(reach.max(), 0.01)
+    room = 0.22 * (high - low)
+    base = alt.Chart(frame.assign(right=frame[["start", "end"]].max(axis=1))).encode(
+        y=alt.Y("step:N", sort=frame["step"].tolist(), title=None, axis=alt.Axis(labelLimit=230)),
+        tooltip=[
+            alt.Tooltip("step:N", title="Step"),
+            alt.Tooltip("amount:Q", title=f"Adds, {symbol(currency)}", format="+,.2f"),
+            alt.Tooltip("end:Q", title=f"Makes, {symbol(currency)}", format=",.2f"),
+        ],
+    )
+    scale = alt.Scale(domain=[low, high + room], nice=False)
+    bars = base.mark_bar(cornerRadius=2, height={"band": 0.7}).encode(
+        x=alt.X("start:Q", title=f"{symbol(currency)}", scale=scale, axis=alt.Axis(format=",", tickCount=5)),
+        x2="end:Q",
+        color=alt.Color(
+            "kind:N",
+            legend=None,
+            scale=alt.Scale(domain=["whole", "adds", "takes"], range=[colours.quiet, colours.accent, colours.second]),
+        ),
+    )
+    texts = base.mark_text(align="left", dx=4, color=colours.text, fontSize=11).encode(
+        x=alt.X("right:Q", scale=scale), text="text:N"
+    )
+    return localized(alt.layer(bars, texts).properties(height=34 * len(frame) + 40), style)

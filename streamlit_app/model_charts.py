@@ -1,0 +1,114 @@
+"""Charts about a model; frames in, Altair out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import altair as alt
+import pandas as pd
+
+from streamlit_app import model_words as words
+from streamlit_app.charting import localized
+from streamlit_app.money import Style, symbol
+from streamlit_app.palette import Colours
+
+_ROW = 34
+_LABELS = alt.Axis(labelLimit=170)
+
+Chart = alt.LayerChart | alt.Chart
+
+
+def metric_frame(models: Mapping[str, words.Intervals], metric: str) -> pd.DataFrame:
+    """One metric of the model and the baselines, with its interval; models that lack it are left out."""
+    rows = [
+        {"name": words.baseline(name), "value": values[metric][0], "low": values[metric][1], "high": values[metric][2]}
+        for name, values in models.items()
+        if values.get(metric) and values[metric][0] is not None
+    ]
+    return pd.DataFrame(rows, columns=["name", "value", "low", "high"])
+
+
+def metric_chart(frame: pd.DataFrame, colours: Colours, style: Style, ideal: float | None = None) -> Chart:
+    """Points with their intervals, the model in colour; a line where the ideal is."""
+    color = alt.condition(
+        alt.datum.name == words.BASELINES[words.MODEL], alt.value(colours.accent), alt.value(colours.quiet)
+    )
+    tooltip = [
+        alt.Tooltip("name:N", title="Model"),
+        *(alt.Tooltip(f"{column}:Q", title=column.capitalize(), format=",.3f") for column in ("value", "low", "high")),
+    ]
+    # Some baselines promise many times too much; a ratio is judged by how many times it is off.
+    is_wide = ideal is not None and (frame["value"] > 0).all() and frame["value"].max() > 3
+    scale = alt.Scale(type="log" if is_wide else "linear", zero=False, nice=True)
+    base = alt.Chart(frame).encode(
+        y=alt.Y("name:N", sort=frame["name"].tolist(), title=None, axis=_LABELS), color=color, tooltip=tooltip
+    )
+    bars = base.mark_rule(strokeWidth=3).encode(x=alt.X("low:Q", title=None, scale=scale), x2="high:Q")
+    dots = base.mark_point(filled=True, size=110, opacity=1).encode(x=alt.X("value:Q", title=None, scale=scale))
+    layers = [bars, dots]
+    if ideal is not None:
+        line = alt.Chart(pd.DataFrame({"at": [ideal]})).mark_rule(strokeDash=[4, 4], color=colours.second)
+        layers.insert(0, line.encode(x=alt.X("at:Q", title=None, scale=scale)))
+    return localized(alt.layer(*layers).properties(height=_ROW * len(frame) + 40), style)
+
+
+def over_time_chart(frame: pd.DataFrame, title: str, colours: Colours, style: Style, ideal: float | None) -> Chart:
+    """A metric by cutoff (columns cutoff, value, and low and high where they are known)."""
+    axis = alt.X("cutoff:T", title=None, axis=alt.Axis(format="%b %Y", tickCount=min(8, len(frame))))
+    y = alt.Y("value:Q", title=title, scale=alt.Scale(zero=False, nice=True))
+    tooltip = [
+        alt.Tooltip("cutoff:T", title="Cutoff", format="%Y-%m-%d"),
+        alt.Tooltip("value:Q", title=title, format=",.3f"),
+    ]
+    line = alt.Chart(frame).mark_line(color=colours.accent, point={"filled": True, "size": 70}, strokeWidth=2)
+    layers: list[alt.Chart] = [line.encode(x=axis, y=y, tooltip=tooltip)]
+    if {"low", "high"} <= set(frame.columns):
+        band = alt.Chart(frame).mark_area(color=colours.accent, opacity=0.15)
+        layers.insert(0, band.encode(x=axis, y=alt.Y("low:Q", title=title), y2="high:Q"))
+    if ideal is not None:
+        rule = alt.Chart(pd.DataFrame({"at": [ideal]})).mark_rule(strokeDash=[4, 4], color=colours.second)
+        layers.append(rule.encode(y=alt.Y("at:Q", title=title)))
+    return localized(alt.layer(*layers).properties(height=260), style)
+
+
+def slices_chart(frame: pd.DataFrame, overall: float | None, colours: Colours, style: Style) -> Chart:
+    """A metric by part of the customers (columns value, estimate, low, high, customers, returners)."""
+    tooltip = [
+        alt.Tooltip("value:N", title="Customers"),
+        alt.Tooltip("customers:Q", title="How many", format=","),
+        alt.Tooltip("returners:Q", title="Returned", format=","),
+        *(alt.Tooltip(f"{name}:Q", title=name.capitalize(), format=",.3f") for name in ("estimate", "low", "high")),
+    ]
+    y = alt.Y("value:N", sort=frame["value"].tolist(), title=None, axis=_LABELS)
+    base = alt.Chart(frame).encode(y=y, tooltip=tooltip)
+    bars = base.mark_rule(strokeWidth=3, color=colours.accent).encode(x=alt.X("low:Q", title=None), x2="high:Q")
+    dots = base.mark_point(filled=True, size=90, color=colours.accent, opacity=1).encode(
+        x=alt.X("estimate:Q", title=None)
+    )
+    layers = [bars, dots]
+    if overall is not None:
+        line = alt.Chart(pd.DataFrame({"at": [overall]})).mark_rule(strokeDash=[4, 4], color=colours.quiet)
+        layers.insert(0, line.encode(x=alt.X("at:Q", title=None)))
+    return localized(alt.layer(*layers).properties(height=_ROW * len(frame) + 40), style)
+
+
+def importance_chart(
+    importance: Sequence[Mapping[str, Any]], currency: str, colours: Colours, style: Style, top: int = 15
+) -> Chart:
+    """How far each feature moves the expected value, on average over customers."""
+    frame = pd.DataFrame(importance).head(top)
+    chart: alt.Chart = (
+        alt.Chart(frame)
+        .mark_bar(color=colours.accent, cornerRadiusEnd=3)
+        .encode(
+            y=alt.Y("feature:N", sort=frame["feature"].tolist(), title=None, axis=_LABELS),
+            x=alt.X("mean_abs_contribution:Q", title=f"moves the expected value by, {symbol(currency)} per customer"),
+            tooltip=[
+                alt.Tooltip("feature:N", title="Feature"),
+                alt.Tooltip("mean_abs_contribution:Q", title=f"Mean effect, {symbol(currency)}", format=",.3f"),
+            ],
+        )
+        .properties(height=26 * len(frame) + 60)
+    )
+    return localized(chart, style)

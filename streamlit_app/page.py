@@ -1,0 +1,39 @@
+"""What all pages share: the service they ask, and what they show when it can't answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import streamlit as st
+
+from clv.errors import ClvError
+from streamlit_app import shop
+from streamlit_app.client import ApiError, Client
+from streamlit_app.notices import show_error
+from streamlit_app.service import client
+
+PORTFOLIO, CUSTOMER = "views/portfolio.py", "views/customer.py"
+
+
+def guarded(show: Callable[[Client, dict[str, Any]], None]) -> None:
+    """Show something that needs the API and the facts of its model; else say in plain words why that can't be."""
+    try:
+        api = client()
+        show(api, api.model())
+    except ApiError as error:
+        show_error(error)
+    except ClvError as error:
+        show_error(ApiError("other", str(error)))
+
+
+def shop_or_hint(api: Client, facts: Mapping[str, Any]) -> shop.Shop | None:
+    """The shop the pages are about, named in a line; where there is none, how to get one."""
+    found = shop.current(api, facts)
+    if found is None:
+        st.info(
+            "There is no shop to look at yet: none was scored (`clv score`), and no file was uploaded in this session.",
+            icon=":material/storefront:",
+        )
+        st.page_link(PORTFOLIO, label="Upload a file on the page Portfolio", icon=":material/upload_file:")
+    return found
