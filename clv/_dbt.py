@@ -19,31 +19,34 @@ def main() -> int:
     threading.Thread(target=_die_with_parent, daemon=True).start()
     from dbt.cli.main import dbtRunner
 
-    def options(target: str) -> list[str]:
-        # Each target has its own folder below, so that what dbt has parsed can be used the next time.
+    def invoke(command: list[str], target: str, variables: str, manifest: Any = None) -> Any:
+        # Each target has its own folder, so that what dbt has parsed can be used the next time.
         folder = arguments["target_path"] if target == "duckdb" else f"{arguments['target_path']}/{target}"
-        return [*arguments["options"], "--target", target, "--target-path", folder]
-
-    def invoke(command: list[str], target: str, manifest: Any = None) -> Any:
-        runner = dbtRunner(manifest=manifest, callbacks=[_report_progress])
-        outcome = runner.invoke([*arguments["common"], *command, *options(target)])
+        options = [*arguments["options"], "--target", target, "--target-path", folder, "--vars", variables]
+        outcome = dbtRunner(manifest=manifest, callbacks=[_report_progress]).invoke(
+            [*arguments["common"], *command, *options]
+        )
         if outcome.exception or (not outcome.success and command[-1] in ("parse", "serving_features")):
             raise Failure(_what_went_wrong(outcome))
         return outcome.result
 
-    target, command = arguments["target"], arguments["command"]
+    parse = ["--no-write-json", "parse"]
+    target, command, variables = arguments["target"], arguments["command"], arguments["variables"]
     try:
-        manifest = invoke(["--no-write-json", "parse"], "duckdb")
-        compiled = invoke(["--no-write-json", "compile", "--select", "serving_features"], "duckdb", manifest)
-        if target != "duckdb":
-            manifest = invoke(["--no-write-json", "parse"], target)
-        result = invoke(command, target, manifest)
+        manifest = invoke(parse, target, variables)
+        serving_sql = None
+        if command[0] == "build":
+            # It is DuckDB's whatever the target, and no variable is in it: elsewhere dbt parses with none, only once.
+            duckdb = (manifest, variables) if target == "duckdb" else (invoke(parse, "duckdb", "{}"), "{}")
+            select = ["--no-write-json", "compile", "--select", "serving_features"]
+            serving_sql = invoke(select, "duckdb", duckdb[1], duckdb[0]).results[0].node.compiled_code
+        result = invoke(command, target, variables, manifest)
     except Failure as failure:
         _say(event="crash", message=str(failure))
         return 1
     ran = [] if command[0] == "docs" else result.results
     nodes = [summary(found) for found in ran if found.node.resource_type in ("model", "test", "unit_test")]
-    _say(event="results", nodes=nodes, serving_sql=compiled.results[0].node.compiled_code)
+    _say(event="results", nodes=nodes, serving_sql=serving_sql)
     return 0
 
 

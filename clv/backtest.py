@@ -146,6 +146,16 @@ class Backtest:
         """Metrics of the recipe, refitted at each cutoff, averaged over them."""
         return intervals(self.draws, "0")
 
+    def scatter(self) -> tuple[float, float]:
+        """Standard deviation of the Gini over the cutoffs, and what chance alone makes of a Gini that never moves.
+
+        The latter is the bootstrap's, over customers; well above it the recipe is better at some times than at others.
+        """
+        column = list(METRICS).index(JUDGED)
+        estimates = pd.Series(self.draws.estimates["0"][:, column])
+        by_chance = pd.DataFrame(self.draws.replicates["0"][:, :, column].T).var()
+        return float(estimates.std()), float(np.sqrt(by_chance.mean()))
+
     @cached_property
     def ages(self) -> tuple[Age, ...]:
         """Old against refitted models, the youngest first."""

@@ -127,8 +127,8 @@ def run_dbt(
     *,
     variables: Mapping[str, Any],
     progress: Progress = lambda name, done, total: None,
-) -> tuple[list[Node], str]:
-    """Run one dbt command; the answer is its list of models and tests, and the SELECT that a model carries.
+) -> tuple[list[Node], str | None]:
+    """Run one dbt command; the answer is its models and tests and, of a build, the SELECT that a model carries.
 
     Raises
     ------
@@ -143,9 +143,8 @@ def run_dbt(
             *("--no-version-check", "--log-level", "none", "--log-level-file", "info"),
             *("--log-path", str(home.logs)),
         ],
-        "options": [
-            *("--project-dir", str(PROJECT), "--profiles-dir", str(PROJECT), "--vars", json.dumps(dict(variables))),
-        ],
+        "options": ["--project-dir", str(PROJECT), "--profiles-dir", str(PROJECT)],
+        "variables": json.dumps(dict(variables)),
         "target": target.name,
         "target_path": str(home.dbt_target),
         "command": list(command),

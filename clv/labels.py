@@ -11,7 +11,6 @@ from collections.abc import Iterable
 from datetime import date, timedelta
 
 import pandas as pd
-import pyarrow as pa
 
 from clv.warehouse import Warehouse
 
@@ -49,16 +48,14 @@ def read_activity(warehouse: Warehouse, days: Iterable[date], horizon_days: int)
             days.customer_id,
             windows.cutoff_date,
             sum(case when days.is_purchase then 1 else 0 end) > 0 as is_return,
-            sum(days.amount) as future_value
+            sum(days.amount) * 1e0 as future_value  -- a double on both engines, which disagree on its name
         from intermediate.int_purchases as days
         inner join ({windows}) as windows
             on days.purchase_date > windows.cutoff_date and days.purchase_date <= windows.label_end_date
         group by days.customer_id, windows.cutoff_date
         """
     )
-    position = table.schema.get_field_index("future_value")
-    value = table.column(position).cast(pa.float64())
-    frame: pd.DataFrame = table.set_column(position, "future_value", value).to_pandas(date_as_object=True)
+    frame: pd.DataFrame = table.to_pandas(date_as_object=True)
     frame["future_value"] = frame["future_value"].clip(lower=0.0)
     return frame[columns]
 

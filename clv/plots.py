@@ -253,6 +253,37 @@ def shap_beeswarm(contributions: Floats, features: pd.DataFrame, unit: str = "co
     return figure
 
 
+def shap_dependence(
+    contributions: Mapping[str, Floats], features: pd.DataFrame, unit: str = "contribution", top: int = 5
+) -> Figure:
+    """Contribution over the feature's value, one dot a customer: a row of panels per part, a column per feature.
+
+    Parameters
+    ----------
+    contributions : mapping of part to array of shape (n, features)
+        SHAP values, in the order of the frame's columns; the parts add up to the prediction.
+    features : DataFrame
+        The values they explain.
+    unit : str
+        Axis label.
+    top : int
+        Number of features shown, by mean absolute contribution of all parts together.
+    """
+    size = sum(np.abs(effect).mean(axis=0) for effect in contributions.values())
+    shown = np.argsort(-np.asarray(size), kind="stable")[:top]
+    figure = Figure(figsize=(2.9 * len(shown) + 0.6, 2.6 * len(contributions) + 0.4), layout="constrained")
+    panels = figure.subplots(len(contributions), len(shown), sharey="row", sharex="col", squeeze=False)
+    for row, (part, effect) in enumerate(contributions.items()):
+        panels[row, 0].set_ylabel(f"{part}\n({unit})", fontsize="small")
+        for axes, column in zip(panels[row], shown, strict=True):
+            axes.spines[["top", "right"]].set_visible(False)
+            axes.axhline(0, color=LIGHT, linewidth=1, zorder=1)
+            _dependence_panel(axes, features.iloc[:, column], effect[:, column])
+    for axes, column in zip(panels[-1], shown, strict=True):
+        axes.set_xlabel(str(features.columns[column]), fontsize="small")
+    return figure
+
+
 def backtest(by_horizon: Mapping[int, "Backtest"], horizon_days: int) -> Figure:
     """Rank over time of a recipe that is refitted at each cutoff, and what models lose to it as they grow old.
 
@@ -330,7 +361,7 @@ def kept_promises(promises: Sequence[Promise], level_bounds: tuple[float, float]
     level_bounds : tuple of float
         Between them the level is in bounds.
     """
-    figure = Figure(figsize=(9.5, 1.5 + 0.42 * len(promises)), layout="constrained")
+    figure = Figure(figsize=(9.5, 1.8 + 0.42 * len(promises)), layout="constrained")
     rank, level = figure.subplots(1, 2, sharey=True)
     for row, promise in enumerate(promises):
         if promise.promised is not None:
@@ -343,7 +374,7 @@ def kept_promises(promises: Sequence[Promise], level_bounds: tuple[float, float]
             axes.plot(found.estimate, row, "o", color=BLUE, label="kept" if row == 0 and axes is rank else None)
     rank.axvline(0, color=LIGHT, linewidth=1, zorder=1)
     rank.set(title="Normalized Gini")
-    rank.legend(frameon=False, loc="best", fontsize="small")
+    figure.legend(frameon=False, loc="outside lower center", ncols=2)
     rank.set_yticks(range(len(promises)), [promise.name for promise in promises])
     rank.set_ylim(len(promises) - 0.5, -0.5)
     level.axvspan(*level_bounds, color=LIGHT, alpha=0.3, zorder=0)
@@ -377,11 +408,10 @@ def drift_bars(
     shown = sorted(index.items(), key=lambda item: (-item[1], item[0]))[:top]
     figure, axes = _figure(7.5, 1.4 + 0.28 * len(shown))
     axes.barh(range(len(shown)), [value for _, value in shown], color=BLUE, alpha=0.8, label="since the model was made")
-    known = [(usual[name], row) for row, (name, _) in enumerate(shown) if name in usual]
+    known = [row for row, (name, _) in enumerate(shown) if name in usual]
     if known:
-        axes.scatter(
-            *zip(*known, strict=True), marker="|", s=160, linewidths=2.5, color=ORANGE, label="usual", zorder=3
-        )
+        values = [usual[shown[row][0]] for row in known]
+        axes.scatter(values, known, marker="|", s=160, linewidths=2.5, color=ORANGE, label="usual", zorder=3)
     for bound, style in zip(bounds, (":", "--"), strict=True):
         axes.axvline(bound, color=GREY, linewidth=1, linestyle=style)
     axes.set_yticks(range(len(shown)), [name for name, _ in shown])
@@ -410,6 +440,26 @@ def _whiskers(axes: Axes, x: Sequence[Any], found: Sequence[Interval], *, with_i
             color=style["color"],
             alpha=0.5,
         )
+
+
+def _dependence_panel(axes: Axes, values: pd.Series, effect: Floats, most: int = 6) -> None:
+    """Effect over a number, or by category (the most frequent ones); missing values stand apart in grey."""
+    dots: dict[str, Any] = {"s": 8, "linewidths": 0, "alpha": 0.6, "rasterized": True}
+    if pd.api.types.is_numeric_dtype(values):
+        numbers = values.to_numpy(dtype=np.float64, na_value=np.nan)
+        known = np.isfinite(numbers)
+        axes.scatter(numbers[known], effect[known], color=BLUE, **dots)
+        if known.any() and not known.all():
+            width = float(np.ptp(numbers[known])) or 1.0
+            apart = np.full(np.count_nonzero(~known), numbers[known].min() - 0.08 * width)
+            axes.scatter(apart, effect[~known], color=GREY, **dots)
+        return
+    names = values.astype(object).where(values.notna(), "(none)").astype(str)
+    common = list(names.value_counts().index[:most])
+    for position, name in enumerate(common):
+        chosen = (names == name).to_numpy()
+        axes.scatter(position + _spread(effect[chosen]) * 0.8, effect[chosen], color=BLUE, **dots)
+    axes.set_xticks(range(len(common)), [name[:12] for name in common], rotation=40, ha="right", fontsize="x-small")
 
 
 def _unit(currency: str) -> str:

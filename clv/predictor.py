@@ -27,7 +27,7 @@ import numpy as np
 import pandas as pd
 import xgboost as xgb
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import betaln, expit
+from scipy.special import betaln, expit, log_expit, logit
 
 Array = NDArray[np.float64]
 
@@ -60,7 +60,22 @@ def mix(first: Parts, second: Parts, weight: float) -> Parts:
     """Mix two answers, `weight` of the second: p_return and expected_value are mixed, value_if_return follows."""
     p_return = (1.0 - weight) * first.p_return + weight * second.p_return
     expected = (1.0 - weight) * first.expected_value + weight * second.expected_value
-    return Parts(p_return, np.divide(expected, p_return, out=np.zeros_like(expected), where=p_return > 0))
+    return Parts(p_return, _divided(expected, p_return))
+
+
+def at_level(parts: Parts, level: float) -> Parts:
+    """The answer if everybody bought `level` times as often: 1 - (1 - p)^level return, `level` times as much is spent.
+
+    So it is for purchases that come at random, at a rate of each customer's own. The order of customers stays.
+    """
+    if level == 1.0:
+        return parts
+    p_return = _p_at_level(parts.p_return, level)
+    return Parts(p_return, _divided(level * parts.expected_value, p_return))
+
+
+def _p_at_level(p: Array, level: float) -> Array:
+    return _floats(-np.expm1(level * np.log1p(-np.clip(p, 0.0, 1.0 - 1e-15))))
 
 
 @dataclass(frozen=True)
@@ -141,28 +156,47 @@ class Contributions:
     expected_base: float
 
 
+FORMS = ("hurdle", "tweedie", "offset")
+"""How two boosters are read. ``hurdle``: P(return), and the spend of those who return. ``tweedie``: P(return), and the
+expected spend of everybody. ``offset``: a hurdle whose margins start from what buy till you die says."""
+
+
 @dataclass(frozen=True)
 class Hurdle:
-    """Two boosters: P(return), and the spend of those who return."""
+    """Two boosters: P(return), and a spend (see ``FORMS``)."""
 
     p_return: xgb.Booster
     value: xgb.Booster
+    form: str = "hurdle"
 
-    def predict_parts(self, matrix: NDArray[np.float32]) -> Parts:
-        """Two-part answer for an encoded matrix."""
-        return Parts(
-            np.clip(self.p_return.inplace_predict(matrix).astype(np.float64), 0.0, 1.0),
-            np.maximum(self.value.inplace_predict(matrix).astype(np.float64), 0.0),
+    def predict_parts(self, matrix: NDArray[np.float32], start: Parts | None = None) -> Parts:
+        """Two-part answer for an encoded matrix; `start` is what buy till you die says, for ``offset``."""
+        p_margin, margin = (
+            _floats(booster.inplace_predict(matrix, predict_type="margin"))[:, None]
+            for booster in (self.p_return, self.value)
         )
+        p, expected = _answers(self.form, p_margin, margin, start)
+        return Parts(p[:, 0], _divided(expected[:, 0], p[:, 0]))
 
-    def contributions(self, data: xgb.DMatrix) -> Contributions:
+    def contributions(self, data: xgb.DMatrix, start: tuple[Array, Array] | None = None) -> Contributions:
         """TreeSHAP of both boosters, brought from log units to plain ones.
 
         A margin's contributions are scaled by the secant slope (f(b + sum) - f(b)) / sum of its link f, so that they
-        add up to the prediction; the two parts are joined by the two-player product rule.
+        add up to the prediction; the two parts are joined by the two-player product rule. `start` is what buy till you
+        die contributes to both margins, for ``offset``.
         """
-        p, p_base = _plain(self.p_return.predict(data, pred_contribs=True).astype(np.float64), expit)
-        value, value_base = _plain(self.value.predict(data, pred_contribs=True).astype(np.float64), np.exp)
+        p_margin, margin = (_floats(b.predict(data, pred_contribs=True)) for b in (self.p_return, self.value))
+        if start is not None:
+            p_margin, margin = p_margin + start[0], margin + start[1]
+        p, p_base = _plain(p_margin, expit)
+        if self.form == "tweedie":
+            expected, expected_base = _plain(margin, np.exp)
+            log_p, log_p_base = _plain(p_margin, log_expit)
+            base = np.log(expected_base) - log_p_base
+            log_value = np.column_stack([margin[:, :-1] - log_p, np.full(len(margin), base)])
+            value, value_base = _plain(log_value, np.exp)
+            return Contributions(p, value, expected, p_base, value_base, expected_base)
+        value, value_base = _plain(margin, np.exp)
         p_sum = p_base + p.sum(axis=1, keepdims=True)
         value_sum = value_base + value.sum(axis=1, keepdims=True)
         expected = p * (value_sum + value_base) / 2 + value * (p_sum + p_base) / 2
@@ -213,10 +247,10 @@ class Forest:
         booster.set_param({"nthread": threads})
         return cls(booster, len(hurdles))
 
-    def predict(self, matrix: NDArray[np.float32]) -> tuple[Array, Array]:
-        """p_return and value_if_return of each hurdle for an encoded matrix, both of shape (n, bags)."""
+    def margins(self, matrix: NDArray[np.float32]) -> tuple[Array, Array]:
+        """Margins of P(return) and of the spend of each hurdle for an encoded matrix, both of shape (n, bags)."""
         margins = self.booster.inplace_predict(matrix, predict_type="margin").astype(np.float64)
-        return expit(margins[:, : self.bags]), np.exp(margins[:, self.bags :])
+        return margins[:, : self.bags], margins[:, self.bags :]
 
 
 def _base_margin(learner: Mapping[str, Any]) -> float:
@@ -405,23 +439,35 @@ class History:
 
     def contributions(self, matrix: NDArray[np.float32]) -> Contributions:
         """Exact Shapley values over the four inputs, from the reference customer."""
+        gained, base = self._shapley(
+            matrix, lambda parts: (parts.p_return, parts.value_if_return, parts.expected_value)
+        )
+        return Contributions(*gained, *base)
+
+    def margins(self, matrix: NDArray[np.float32]) -> tuple[Array, Array]:
+        """The same for the margins that ``offset`` starts from, each of shape (n, features + 1), the base last."""
+        gained, base = self._shapley(matrix, start_margins)
+        first, second = (np.column_stack([g, np.full(len(g), b)]) for g, b in zip(gained, base, strict=True))
+        return first, second
+
+    def _shapley(
+        self, matrix: NDArray[np.float32], measure: Callable[[Parts], tuple[Array, ...]]
+    ) -> tuple[Array, list[float]]:
+        """What each feature adds to each measure, shape (measures, n, features), and the reference customer's."""
         inputs = matrix[:, self.columns].astype(np.float64)
         players = len(self.columns)
-        shape = (3, len(inputs), matrix.shape[1])
         values = {}
         for mask in range(2**players):
             known = np.array([mask >> player & 1 for player in range(players)], dtype=bool)
-            parts = self._parts(np.where(known, inputs, self.reference))
-            values[mask] = np.stack([parts.p_return, parts.value_if_return, parts.expected_value])
-        gained = np.zeros(shape)
+            values[mask] = np.stack(measure(self._parts(np.where(known, inputs, self.reference))))
+        gained = np.zeros((*values[0].shape, matrix.shape[1]))
         for player, column in enumerate(self.columns):
             for mask in range(2**players):
                 if not mask >> player & 1:
                     size = mask.bit_count()
                     weight = factorial(size) * factorial(players - size - 1) / factorial(players)
                     gained[:, :, column] += weight * (values[mask | 1 << player] - values[mask])
-        base = values[0][:, 0] if len(inputs) else np.zeros(3)
-        return Contributions(*gained, *base.tolist())
+        return gained, values[0][:, 0].tolist() if len(inputs) else [0.0] * len(gained)
 
 
 @dataclass(frozen=True)
@@ -443,7 +489,9 @@ class Predictor:
     value_interval
         Factors (low, high) around value_if_return which held the spend of those who returned, out of time.
     value_cap
-        Largest value_if_return that is answered, a guard against runaway predictions.
+        Largest value_if_return that is answered before `level`, a guard against runaway predictions.
+    level
+        Factor on everybody's purchase rate which brings the shop's total to its forecast (see ``about["level"]``).
     percentiles
         Expected values of the scored shop at its 0th, 1st, ..., 100th percentile; empty if unknown.
     """
@@ -457,19 +505,19 @@ class Predictor:
     features_sql: str = field(default="", repr=False)
     history: History | None = None
     history_weight: float = 0.0
+    level: float = 1.0
 
     def predict_matrix(self, matrix: NDArray[np.float32]) -> Parts:
         """Two-part answer for an encoded matrix, shape (n, features)."""
         own = self._history_share
         p_return = expected = np.zeros(len(matrix))
+        parts = self.history.predict_parts(matrix) if self.history is not None else None
         if self.hurdles:
-            p, value = self._forest.predict(matrix)
-            p_return, expected = (1.0 - own) * p.mean(axis=1), (1.0 - own) * (p * value).mean(axis=1)
-        if self.history is not None:
-            parts = self.history.predict_parts(matrix)
+            p, each = _answers(self.hurdles[0].form, *self._forest.margins(matrix), parts)
+            p_return, expected = (1.0 - own) * p.mean(axis=1), (1.0 - own) * each.mean(axis=1)
+        if parts is not None:
             p_return, expected = p_return + own * parts.p_return, expected + own * parts.expected_value
-        value = np.divide(expected, p_return, out=np.zeros_like(expected), where=p_return > 0)
-        return Parts(p_return, np.minimum(value, self.value_cap))
+        return at_level(Parts(p_return, np.minimum(_divided(expected, p_return), self.value_cap)), self.level)
 
     @cached_property
     def _forest(self) -> Forest:
@@ -498,13 +546,23 @@ class Predictor:
             feature_types=self.encoder.feature_types,
             enable_categorical=True,
         )
+        offset = bool(self.hurdles) and self.hurdles[0].form == "offset" and self.history is not None
+        start = self.history.margins(matrix) if offset and self.history is not None else None
         each = [
-            (weight, member.contributions(data) if isinstance(member, Hurdle) else member.contributions(matrix))
+            (weight, member.contributions(data, start) if isinstance(member, Hurdle) else member.contributions(matrix))
             for weight, member in self._members
+            if weight > 0
         ]
         mixed = {
             part.name: sum(weight * getattr(one, part.name) for weight, one in each) for part in fields(Contributions)
         }
+        # The level scales expected spend, and P(return) by the secant slope, as everywhere.
+        mixed["expected_value"], mixed["expected_base"] = (
+            self.level * mixed["expected_value"],
+            self.level * mixed["expected_base"],
+        )
+        plain = np.column_stack([mixed["p_return"], np.full(len(matrix), mixed["p_return_base"])])
+        mixed["p_return"], mixed["p_return_base"] = _plain(plain, lambda p: _p_at_level(p, self.level))
         # Values are not mixed (value_if_return follows from the mix of the other two) and runaway ones are capped: what
         # is missing is shared out.
         parts = self.predict_matrix(matrix)
@@ -533,8 +591,12 @@ class Predictor:
         """Share of the scored shop's customers below, 0 to 100; NaN if the shop has not been scored."""
         if not self.percentiles:
             return np.full(len(expected_value), np.nan)
-        position = np.searchsorted(np.asarray(self.percentiles), expected_value, side="right") - 1
+        position = np.searchsorted(self._percentiles, expected_value, side="right") - 1
         return np.clip(position, 0, 100).astype(np.float64)
+
+    @cached_property
+    def _percentiles(self) -> Array:
+        return np.asarray(self.percentiles)
 
     def save(self, folder: Path) -> None:
         """Write the model folder, this file included."""
@@ -546,8 +608,10 @@ class Predictor:
             "features": list(self.encoder.features),
             "vocabulary": {name: list(values) for name, values in self.encoder.vocabulary.items()},
             "hurdles": len(self.hurdles),
+            "form": self.hurdles[0].form if self.hurdles else "hurdle",
             "history": asdict(self.history) if self.history is not None else None,
             "history_weight": self.history_weight,
+            "level": self.level,
             "about": dict(self.about),
             "value_interval": list(self.value_interval),
             "value_cap": self.value_cap,
@@ -567,7 +631,11 @@ class Predictor:
                 {name: tuple(values) for name, values in description["vocabulary"].items()},
             ),
             hurdles=tuple(
-                Hurdle(_booster(folder / f"p_return-{number}.ubj"), _booster(folder / f"value-{number}.ubj"))
+                Hurdle(
+                    _booster(folder / f"p_return-{number}.ubj"),
+                    _booster(folder / f"value-{number}.ubj"),
+                    description["form"],
+                )
                 for number in range(description["hurdles"])
             ),
             about=description["about"],
@@ -577,7 +645,30 @@ class Predictor:
             features_sql=(folder / "features.sql").read_text(encoding="utf-8"),
             history=_history(description["history"]),
             history_weight=description["history_weight"],
+            level=description["level"],
         )
+
+
+def _answers(form: str, p_margin: Array, margin: Array, start: Parts | None) -> tuple[Array, Array]:
+    """p_return and expected_value of each bag from the margins of its boosters, all of shape (n, bags)."""
+    if form == "offset":
+        if start is None:
+            raise ValueError("An offset model needs what buy till you die says.")
+        p_start, value_start = start_margins(start)
+        p_margin, margin = p_margin + p_start[:, None], margin + value_start[:, None]
+    p, spend = expit(p_margin), np.exp(margin)
+    return p, spend if form == "tweedie" else p * spend
+
+
+def start_margins(parts: Parts) -> tuple[Array, Array]:
+    """The margins that ``offset`` starts from: log odds of returning and log of the spend of those who do."""
+    p = np.clip(parts.p_return, 1e-6, 1 - 1e-6)
+    return logit(p), np.log(np.maximum(parts.value_if_return, 0.01))
+
+
+def _divided(expected: Array, p_return: Array) -> Array:
+    value: Array = np.divide(expected, p_return, out=np.zeros_like(expected), where=p_return > 0)
+    return value
 
 
 def _plain(contributions: Array, link: Callable[[Array], Array]) -> tuple[Array, float]:

@@ -15,6 +15,9 @@ from clv.contract import Contract
 from clv.errors import InputError
 from clv.warehouse import Warehouse
 
+MOST_ROWS = 1_000_000
+"""Labelled snapshots that training and testing read of a shop; of a larger one a sample of its customers."""
+
 
 @dataclass(frozen=True)
 class Shop:
@@ -41,13 +44,16 @@ class Snapshots:
     ----------
     frame
         customer_id, cutoff_date, is_return, future_value and the features; numbers as float32, categories as such.
+    share
+        Share of the customers that were read.
     """
 
     frame: pd.DataFrame
+    share: float = 1.0
 
     def at(self, *cutoffs: date) -> Snapshots:
         """The snapshots of these cutoffs."""
-        return Snapshots(self.frame[self.frame["cutoff_date"].isin(cutoffs)])
+        return Snapshots(self.frame[self.frame["cutoff_date"].isin(cutoffs)], self.share)
 
     @property
     def is_return(self) -> NDArray[np.bool_]:
@@ -94,14 +100,39 @@ def read_shop(warehouse: Warehouse) -> Shop:
     )
 
 
-def read_snapshots(warehouse: Warehouse, contract: Contract, cutoffs: Sequence[date]) -> Snapshots:
-    """Read the snapshots of `cutoffs` as Arrow, in a fixed order."""
+def read_snapshots(
+    warehouse: Warehouse, contract: Contract, cutoffs: Sequence[date], *, most: int | None = None, seed: int = 0
+) -> Snapshots:
+    """Read the snapshots of `cutoffs` as Arrow, in a fixed order.
+
+    Parameters
+    ----------
+    most
+        If there are more rows than this, read a sample of the customers, each with all cutoffs, that has about as many.
+    seed
+        Of the sample: the same seed draws the same customers, whatever the cutoffs.
+    """
     days = ", ".join(f"date '{cutoff.isoformat()}'" for cutoff in cutoffs)
-    table = warehouse.query(
-        f"select customer_id, cutoff_date, is_return, future_value, {', '.join(contract.names)} "
-        f"from marts.customer_snapshots where cutoff_date in ({days}) order by cutoff_date, customer_id"
-    )
-    return Snapshots(_to_frame(table, contract))
+    table, where = "marts.customer_snapshots", f"cutoff_date in ({days})"
+    names = f"customer_id, cutoff_date, is_return, future_value, {', '.join(contract.names)}"
+    if most is not None:
+        [found] = warehouse.query(f"select count(*) as row_count from {table} where {where}").to_pylist()
+        share = most / max(found["row_count"], 1)
+        if share < 1:
+            batches = warehouse.batches(f"select {names} from {table} where {where}")
+            drawn = [_drawn(batch, share, seed) for batch in batches]
+            frame = _to_frame(pa.Table.from_batches(drawn), contract)
+            frame = frame.sort_values(["cutoff_date", "customer_id"], kind="stable", ignore_index=True)
+            return Snapshots(frame, share)
+    query = f"select {names} from {table} where {where} order by cutoff_date, customer_id"
+    return Snapshots(_to_frame(warehouse.query(query), contract))
+
+
+def _drawn(batch: pa.RecordBatch, share: float, seed: int) -> pa.RecordBatch:
+    """The rows of a share of the customers, chosen by a hash of their ids."""
+    ids = batch.column("customer_id").to_numpy(zero_copy_only=False)
+    hashes = pd.util.hash_array(ids.astype(object), hash_key=f"{seed % 10**16:016d}", categorize=False)
+    return batch.filter(pa.array(hashes < np.uint64(share * (2**64 - 1))))
 
 
 def stream_snapshots(warehouse: Warehouse, contract: Contract, cutoff: date) -> Iterator[pd.DataFrame]:

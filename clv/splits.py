@@ -38,12 +38,15 @@ class Plan:
         Rolling-origin folds for tuning, all closed before the first test; empty if the history is too short.
     note
         One sentence when the protocol is less than full, else empty.
+    is_short
+        Whether the history has fewer than four horizons: too little to judge a model by.
     """
 
     train: tuple[date, ...]
     tests: tuple[Fold, ...]
     folds: tuple[Fold, ...]
     note: str
+    is_short: bool = False
 
     @property
     def cutoffs(self) -> tuple[date, ...]:
@@ -123,7 +126,7 @@ def plan(cutoffs: Sequence[date], *, first_purchase_date: date, as_of_date: date
         if full and tests
         else ()
     )
-    return Plan(train, tests, folds, _note(days, horizon_days, full=full, tests=tests, folds=folds))
+    return Plan(train, tests, folds, _note(days, horizon_days, full=full, tests=tests, folds=folds), not full)
 
 
 def _note(days: int, horizon_days: int, *, full: bool, tests: Sequence[Fold], folds: Sequence[Fold]) -> str:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 import yaml
@@ -30,8 +31,14 @@ from clv.load import Shop, read_shop
 from clv.settings import Settings
 from clv.warehouse import DuckDBWarehouse, Warehouse, open_warehouse
 
+if TYPE_CHECKING:  # Google's clients take a second to import
+    from clv.warehouse.bigquery import BigQueryWarehouse, Estimate
+
 PRICE_PER_TIB = 6.25
 """US dollars that BigQuery asks for each TiB scanned, on demand (the first of a month is free)."""
+
+MINIMUM_BILLED = 10 * 2**20
+"""Bytes that BigQuery bills at least for each table that a query reads."""
 
 
 @dataclass(frozen=True)
@@ -75,11 +82,12 @@ class TransformReport:
 
 @dataclass(frozen=True)
 class Scan:
-    """Bytes that a model or test would scan."""
+    """Bytes that a model or test would scan, and those that are billed: at least 10 MiB for each table it reads."""
 
     name: str
     kind: str
     scanned_bytes: int
+    billed_bytes: int
 
 
 @dataclass(frozen=True)
@@ -91,8 +99,6 @@ class DryRunReport:
     scans
         Each model and test. Where a model has not been built yet, what reads it is counted as reading that model's
         own sources.
-    price
-        US dollars on demand, before the free TiB of each month.
     """
 
     scans: tuple[Scan, ...]
@@ -103,9 +109,14 @@ class DryRunReport:
         return sum(scan.scanned_bytes for scan in self.scans)
 
     @property
+    def billed_bytes(self) -> int:
+        """All that are billed together."""
+        return sum(scan.billed_bytes for scan in self.scans)
+
+    @property
     def price(self) -> float:
         """US dollars on demand, before the free TiB of each month."""
-        return self.scanned_bytes / 2**40 * PRICE_PER_TIB
+        return self.billed_bytes / 2**40 * PRICE_PER_TIB
 
 
 def transform(
@@ -158,6 +169,7 @@ def transform(
             )
             _check_results(target, nodes, home)
             report = _describe(target, nodes, shop, as_of_date, horizon_days, former, full_refresh, started)
+            assert sql is not None, "a build compiles it"
             with replacing(_serving_sql_path(home)) as temporary:
                 temporary.write_text(sql.strip() + "\n", encoding="utf-8")
     return report
@@ -195,18 +207,35 @@ def dry_run(
             ["compile", *(["--full-refresh"] if full_refresh or not _partitions(target) else [])],
             variables=_variables(shop, as_of_date, horizon_days),
         )
-    scans: list[Scan] = []
-    missing: dict[str, str] = {}
+    return DryRunReport(tuple(_scans(warehouse, target, nodes)))
+
+
+def _scans(warehouse: BigQueryWarehouse, target: Target, nodes: list[Node]) -> Iterator[Scan]:
+    """Each model and test, in dbt's order: what a node reads comes before it.
+
+    A relation that does not exist yet is read as an empty one with the columns it will have; its own sources are added.
+    """
+    stubs: dict[str, str] = {}
+    missing: dict[str, dict[str, Estimate]] = {}
     for node in nodes:
         if node["kind"] not in ("model", "test"):
             continue
         sql = str(node["sql"])
-        for relation, definition in missing.items():
-            sql = sql.replace(relation, f"({definition})")
-        scans.append(Scan(node["name"], node["kind"], warehouse.scanned_bytes(sql)))
+        for relation, stub in stubs.items():
+            sql = sql.replace(relation, stub)
+        own = warehouse.estimate(sql)
+        behind = {name: found for parent in node["models"] for name, found in missing.get(parent, {}).items()}
         if node["kind"] == "model" and not warehouse.has_table(target.schema(node), node["name"]):
-            missing[node["relation"]] = sql
-    return DryRunReport(tuple(scans))
+            columns = ", ".join(f"cast(null as {kind}) as {name}" for name, kind in own.columns.items())
+            stubs[node["relation"]] = f"(select {columns} limit 0)"
+            missing[node["name"]] = {**behind, node["name"]: own}
+        read = [own, *behind.values()]
+        yield Scan(
+            node["name"],
+            node["kind"],
+            sum(estimate.scanned_bytes for estimate in read),
+            sum(max(estimate.scanned_bytes, MINIMUM_BILLED * estimate.table_count) for estimate in read),
+        )
 
 
 def docs(settings: Settings) -> Path:

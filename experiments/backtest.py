@@ -18,7 +18,7 @@ from clv.labels import closed, label, read_activity
 from clv.models.model import Model
 from clv.models.recipe import Recipe
 from clv.predictor import Predictor
-from clv.snapshots import Shop, Snapshots, read_snapshots
+from clv.snapshots import Shop, Snapshots
 from clv.splits import Fold, apart
 from experiments.choices import Cutoffs
 from experiments.tune import shop_tags
@@ -169,7 +169,7 @@ def _run_all(
 def _labelled(workspace: Workspace, shop: Shop, tests: Sequence[Fold], horizon_days: int) -> Snapshots:
     """Snapshots of all cutoffs that training and testing need, with the labels of this horizon."""
     needed = sorted({cutoff for fold in tests for cutoff in (*fold.train, fold.test)})
-    snapshots = read_snapshots(workspace.warehouse, workspace.contract, needed)
+    snapshots = workspace.snapshots(needed)
     if horizon_days == shop.horizon_days:
         return snapshots
     return Snapshots(label(snapshots.frame, read_activity(workspace.warehouse, needed, horizon_days)))
@@ -229,6 +229,10 @@ def _facts(shop: Shop, recipe: Recipe, by_horizon: dict[int, Backtest]) -> dict[
             for found in by_horizon.values()
             for age in found.ages
         ],
+        "scatter": {
+            str(days): dict(zip(("over_cutoffs", "by_chance"), map(_number, found.scatter()), strict=True))
+            for days, found in by_horizon.items()
+        },
         "retrain_after_days": main.retrain_after_days(),
         "note": main.note(),
     }
@@ -306,7 +310,7 @@ def show(console: Console, result: BacktestResult) -> None:
         mean = found.refitted()["normalized_gini"]
         console.table(
             f"Refitted at each cutoff, {found.horizon_days} days ahead: mean Gini {mean.estimate:.3f} "
-            f"({mean.low:.2f} to {mean.high:.2f})",
+            f"({mean.low:.2f}–{mean.high:.2f}){_scatter(found)}",
             ["cutoff", "customers", "returned", "Gini", "interval", "top 10 %", "ROC AUC", "total"],
             [
                 [
@@ -341,10 +345,16 @@ def show(console: Console, result: BacktestResult) -> None:
         console.say(note)
 
 
+def _scatter(found: Backtest) -> str:
+    seen, by_chance = found.scatter()
+    return f", scatter {seen:.3f}, by chance {by_chance:.3f}" if math.isfinite(seen) else ""
+
+
 def _with_interval(found: Interval, sign: str = "") -> list[str]:
+    separator = " to " if sign else "–"
     return [
         f"{found.estimate:{sign}.3f}" if math.isfinite(found.estimate) else "-",
-        f"{found.low:{sign}.2f} to {found.high:{sign}.2f}" if math.isfinite(found.low) else "",
+        f"{found.low:{sign}.2f}{separator}{found.high:{sign}.2f}" if math.isfinite(found.low) else "",
     ]
 
 

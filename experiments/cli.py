@@ -7,7 +7,6 @@ reachable.
 from __future__ import annotations
 
 import errno
-import getpass
 import os
 import sys
 import tempfile
@@ -75,7 +74,9 @@ def _cutoffs(text: str) -> Any:
     try:
         return Cutoffs.parse(text) if text else None
     except ValueError:
-        raise typer.BadParameter(f"{text!r} is neither a number nor days; expected 3 or 2018-01-31,2018-02-28") from None
+        raise typer.BadParameter(
+            f"{text!r} is neither a number nor days; expected 3 or 2018-01-31,2018-02-28"
+        ) from None
 
 
 def _horizons(text: str) -> tuple[int, ...]:
@@ -107,9 +108,16 @@ Trials = Annotated[int, typer.Option("--trials", min=1, help="Optuna trials; the
 Jobs = Annotated[int, typer.Option("--jobs", min=1, help="Trials in parallel.")]
 By = Annotated[str | None, typer.Option("--by", help="Who does this; your user name by default.")]
 Reason = Annotated[str, typer.Option("--reason", help="Why; recorded.")]
+AcceptTooGood = Annotated[
+    str,
+    typer.Option(
+        "--accept-too-good", metavar="REASON", help="Why a result that looks too good to be true is; recorded."
+    ),
+]
 Port = Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")]
 Version = Annotated[
-    str | None, typer.Option("--version", parser=_given, metavar="VERSION", help="Model version; Production's by default.")
+    str | None,
+    typer.Option("--version", parser=_given, metavar="VERSION", help="Model version; Production's by default."),
 ]
 FromRun = Annotated[
     str | None, typer.Option("--from-run", parser=_given, metavar="RUN_ID", help="Tuning run whose recipe to take.")
@@ -342,14 +350,19 @@ def train(
     parameter: Parameters = None,
 ) -> None:
     """Test a recipe out of time, refit it on every closed label, and register the model."""
-    from clv.models.recipe import Recipe
+    from clv.models.recipe import default_recipe
     from experiments import report
     from experiments.choices import chosen_recipe
     from experiments.train import train as fit
+    from experiments.tune import protocol_of
 
     workspace = _workspace(context)
     named = from_run or recipe or parameter
-    chosen = chosen_recipe(workspace, from_run=from_run, recipe=recipe, parameters=parameter or []) if named else Recipe()
+    chosen = (
+        chosen_recipe(workspace, from_run=from_run, recipe=recipe, parameters=parameter or [])
+        if named
+        else default_recipe(is_short=protocol_of(workspace.shop()).is_short)
+    )
     result = fit(workspace, recipe=chosen)
     report.show(workspace.console, result.facts)
     facts = {"version": result.version, "run_id": result.run_id, "evaluation": result.facts}
@@ -406,6 +419,7 @@ def promote(
     by: By = None,
     reason: Reason = "",
     force: Annotated[bool, typer.Option("--force", help="Promote although the gate refuses; needs --reason.")] = False,
+    accept_too_good: AcceptTooGood = "",
     repair: Annotated[bool, typer.Option("--repair", help="Make the alias follow the stage.")] = False,
 ) -> None:
     """Run the gate on a version and put it into Production if it passes."""
@@ -416,7 +430,9 @@ def promote(
         event = workspace.registry.repair(_who(by))
         _done(workspace, event, "Repaired." if event else "Stage and alias agree; nothing to repair.")
         return
-    event, report = to_production(workspace, version=version, by=_who(by), reason=reason, force=force)
+    event, report = to_production(
+        workspace, version=version, by=_who(by), reason=reason, force=force, accept_too_good=accept_too_good
+    )
     for check in report.checks:
         workspace.console.check(check.passed, f"{check.name}: {check.detail}")
     _done(workspace, event, f"Version {event.version} is in Production (before: {event.former or 'none'}).")
@@ -492,6 +508,7 @@ def run(
     trials: Trials = 12,
     jobs: Jobs = 1,
     by: By = None,
+    accept_too_good: AcceptTooGood = "",
     customer_column: CustomerColumn = None,
     time_column: TimeColumn = None,
     amount_column: AmountColumn = None,
@@ -530,6 +547,7 @@ def run(
         trials=trials,
         jobs=jobs,
         by=_who(by),
+        accept_too_good=accept_too_good,
     )
     report.show(workspace.console, result.trained.facts)
     if result.refused:
@@ -674,10 +692,9 @@ def _columns(
 
 
 def _who(by: str | None) -> str:
-    try:
-        return by or getpass.getuser()
-    except (KeyError, OSError):  # a container's user need not have a name
-        return f"uid {os.getuid()}"
+    from experiments.tracking import user
+
+    return by or user()
 
 
 def _done(workspace: Workspace, result: Any, line: str) -> None:

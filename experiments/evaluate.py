@@ -9,7 +9,7 @@ from typing import Any
 from clv.errors import InputError
 from clv.evaluation import MODEL
 from clv.models.recipe import Recipe
-from clv.snapshots import Shop, read_snapshots
+from clv.snapshots import Shop
 from clv.splits import Fold, Plan, apart
 from experiments import report
 from experiments.choices import Cutoffs
@@ -39,10 +39,11 @@ def evaluate(workspace: Workspace, recipe: Recipe, cutoffs: Cutoffs | None = Non
             f"{', '.join(str(fold.test) for fold in protocol.tests) or 'no cutoff'}; nothing is registered.",
         ) as run,
     ):
-        snapshots = read_snapshots(workspace.warehouse, workspace.contract, protocol.cutoffs)
+        snapshots = workspace.snapshots(protocol.cutoffs)
         evaluation = evaluate_recipes(workspace, shop, snapshots, protocol, {MODEL: recipe}, step.update)
         facts = report.facts(evaluation, protocol.note)
-        run.log(params=recipe.model_dump())
+        run.log(params={**recipe.model_dump(), "horizon_days": shop.horizon_days, "as_of_date": shop.as_of_date})
+        report.log_data(run, workspace, shop, protocol)
         if evaluation.cutoffs:
             report.log_evaluation(run, evaluation, facts)
         for name, figure in report.figures(evaluation, shop.currency):

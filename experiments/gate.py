@@ -1,20 +1,36 @@
-"""The gate: may this version go to Production? Compared as recipes, refitted at the same later cutoffs."""
+"""The gate: whether a version may go to Production.
+
+Recipes are compared, refitted at the same later cutoffs; the artifact in Production itself only on cutoffs that lie a
+horizon or more after its as-of day. Beside that: shop, horizon and contract, sane and quick answers, the level, and
+whether the model knows the future.
+"""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from datetime import date, timedelta
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from clv.bootstrap import Difference
+from clv import leaks
+from clv.bootstrap import Difference, share
 from clv.evaluation import MODEL, Evaluation
+from clv.metrics import METRICS
 from clv.models.recipe import Recipe
-from clv.snapshots import Shop, read_snapshots
-from experiments.score import load_predictor
+from clv.predictor import Predictor
+from clv.snapshots import Shop, Snapshots, read_snapshots
+from experiments import report
+from experiments.score import load_model
 from experiments.train import evaluate_recipes
+from experiments.truth import ORACLE
 from experiments.tune import protocol_of
 from experiments.workspace import Workspace
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 LEVEL_BOUNDS = (0.5, 2.0)
 """Total predicted / actual over the test cutoffs; further off is a broken level, not a season."""
@@ -22,7 +38,11 @@ LEVEL_BOUNDS = (0.5, 2.0)
 JUDGED = ("normalized_gini", "top_decile_capture")
 """Metrics on which a candidate must not be worse beyond noise."""
 
-PRODUCTION = "production"
+SLOWEST_SECONDS = 0.05
+"""Longest time one customer's prediction may take; the default recipe takes about a millisecond."""
+
+PRODUCTION, ARTIFACT = "production", "artifact"
+"""Production's recipe, refitted, and its artifact as it is, among the models of an evaluation."""
 
 
 @dataclass(frozen=True)
@@ -44,11 +64,20 @@ class GateReport:
         Versions: the candidate, and the one in Production (None if there is none).
     checks
         All of them, passed or not.
+    evaluation
+        What they were judged by, None if nothing could be tested.
+    alarm
+        What was found out about a result that is too good to be true, in Markdown.
+    currency
+        Of the shop.
     """
 
     candidate: str
     former: str | None
     checks: tuple[Check, ...]
+    evaluation: Evaluation | None = field(default=None, repr=False)
+    alarm: str = ""
+    currency: str = ""
 
     @property
     def passed(self) -> bool:
@@ -74,12 +103,67 @@ class GateReport:
             "",
             "| check | result | detail |",
             "|---|---|---|",
-            *(f"| {check.name} | {'passed' if check.passed else 'FAILED'} | {check.detail} |" for check in self.checks),
+            *(
+                f"| {check.name} | {'passed' if check.passed else 'FAILED'} | {report.in_table(check.detail)} |"
+                for check in self.checks
+            ),
         ]
+        if self.alarm:
+            lines += ["", "## Too good to be true?", "", self.alarm]
+        if self.evaluation is not None and self.evaluation.cutoffs:
+            lines += ["", *self._compared(self.evaluation)]
         return "\n".join(lines) + "\n"
 
+    def _compared(self, evaluation: Evaluation) -> list[str]:
+        names = {
+            MODEL: f"version {self.candidate}'s recipe",
+            PRODUCTION: f"version {self.former}'s recipe (in Production)",
+            evaluation.best_baseline(): f"{evaluation.best_baseline()}, the best baseline",
+            ORACLE: "oracle (knows the synthetic shop's parameters)",
+        }
+        there = {name: label for name, label in names.items() if name in evaluation.parts}
+        cutoffs = ", ".join(map(str, evaluation.cutoffs))
+        return [
+            f"## Out of time, at {cutoffs}",
+            "",
+            "Mean over the cutoffs, 95 % interval. A recipe is refitted at each cutoff on what was known by then.",
+            "",
+            *report.metric_table({label: report.plain(evaluation.intervals(name)) for name, label in there.items()}),
+            "",
+            "## The candidate less the other, on the same customers",
+            "",
+            *_differences({label: evaluation.paired(name) for name, label in there.items() if name != MODEL}),
+        ]
 
-def gate(workspace: Workspace, candidate: str, evaluation: Evaluation | None = None) -> GateReport:
+    def figures(self) -> dict[str, Figure]:
+        """Figures by caption: value found by rank, and metrics with their intervals."""
+        if self.evaluation is None or not self.evaluation.cutoffs:
+            return {}
+        from clv import plots
+
+        evaluation = self.evaluation
+        names = {
+            f"version {self.candidate}": MODEL,
+            f"version {self.former}": PRODUCTION,
+            evaluation.best_baseline(): evaluation.best_baseline(),
+            ORACLE: ORACLE,
+        }
+        there = {label: name for label, name in names.items() if name in evaluation.parts}
+        _, outcome = evaluation.pooled()
+        return {
+            "Value found by predicted rank": plots.gain_curve(
+                outcome.future_value,
+                {label: evaluation.pooled(name)[0].expected_value for label, name in there.items()},
+            ),
+            "Metrics with their intervals": plots.metric_ladder(
+                {label: evaluation.intervals(name) for label, name in there.items()}
+            ),
+        }
+
+
+def gate(
+    workspace: Workspace, candidate: str, evaluation: Evaluation | None = None, *, accept_too_good: str = ""
+) -> GateReport:
     """Check a candidate against the model in Production and the baselines.
 
     Parameters
@@ -88,29 +172,34 @@ def gate(workspace: Workspace, candidate: str, evaluation: Evaluation | None = N
         Version under test.
     evaluation
         The candidate's recipe out of time on the present data, if it was just made; else it is made here.
+    accept_too_good
+        Why a result that looks too good to be true is to be believed; empty if it is not.
     """
     shop = workspace.shop()
     staged = workspace.registry.production()
     former = staged.number if staged and staged.number != candidate else None
     with workspace.console.step("gate") as step:
         recipe = _recipe(workspace, candidate)
-        checks = _check_artifact(workspace, shop, candidate)
-        same_shop = all(check.passed for check in checks)
-        rival = _rival(workspace, shop, former)
-        if same_shop and (evaluation is None or (rival is not None and rival != recipe)):
-            step.update("refitting at the test cutoffs")
-            protocol = protocol_of(shop)
-            needed = sorted({cutoff for fold in protocol.tests for cutoff in (*fold.train, fold.test)})
-            recipes = {MODEL: recipe, **({PRODUCTION: rival} if rival is not None and rival != recipe else {})}
-            snapshots = read_snapshots(workspace.warehouse, workspace.contract, needed) if needed else None
-            if snapshots is not None:
-                evaluation = evaluate_recipes(workspace, shop, snapshots, protocol, recipes, step.update)
-        if same_shop:
+        checks, predictor = _check_artifact(workspace, shop, candidate)
+        alarm = ""
+        if predictor is not None:
+            rival = _rival(workspace, shop, former)
+            evaluation = _evaluate(workspace, shop, recipe, rival, evaluation, step.update)
             checks += _check_evaluation(evaluation, former, rival == recipe)
-        report = GateReport(candidate, former, tuple(checks))
+            if evaluation is not None and former is not None and rival is not None:
+                served = _served(workspace, shop, former, evaluation)
+                if served is not None:
+                    days = ", ".join(map(str, served.cutoffs))
+                    checks.append(
+                        _not_worse(f"against version {former} as it is served, at {days}", served.paired(ARTIFACT))
+                    )
+            step.update("looking for leaks")
+            check, alarm = _check_too_good(workspace, shop, recipe, predictor, evaluation, accept_too_good)
+            checks += [_check_leaks(workspace, shop, predictor), check]
+        result = GateReport(candidate, former, tuple(checks), evaluation, alarm, shop.currency)
         passed = sum(check.passed for check in checks)
         step.note = f"version {candidate}: {passed} of {len(checks)} checks passed"
-    return report
+    return result
 
 
 def _recipe(workspace: Workspace, version: str) -> Recipe:
@@ -126,9 +215,60 @@ def _rival(workspace: Workspace, shop: Shop, former: str | None) -> Recipe | Non
     return _recipe(workspace, former) if same else None
 
 
-def _check_artifact(workspace: Workspace, shop: Shop, version: str) -> list[Check]:
-    """Shop, horizon and contract; and that the artifact, loaded as a service loads it, predicts sanely."""
-    predictor = load_predictor(workspace, version)
+def _evaluate(
+    workspace: Workspace,
+    shop: Shop,
+    recipe: Recipe,
+    rival: Recipe | None,
+    evaluation: Evaluation | None,
+    progress: Any,
+) -> Evaluation | None:
+    """Refit what was not tested yet on the present data: the candidate's recipe, and Production's if it differs."""
+    missing = {} if evaluation is not None else {MODEL: recipe}
+    if rival is not None and rival != recipe:
+        missing[PRODUCTION] = rival
+    protocol = protocol_of(shop)
+    if not missing or not protocol.tests:
+        return evaluation
+    progress("refitting at the test cutoffs")
+    snapshots = workspace.snapshots(protocol.cutoffs)  # as for training, so that a sample is of the same customers
+    made = evaluate_recipes(workspace, shop, snapshots, protocol, missing, progress)
+    return made if evaluation is None else replace(evaluation, parts={**evaluation.parts, **made.parts})
+
+
+def _served(workspace: Workspace, shop: Shop, former: str, evaluation: Evaluation) -> Evaluation | None:
+    """The candidate's recipe beside the artifact in Production, on cutoffs that artifact can't have learnt from.
+
+    These lie a horizon or more after its as-of day. None if there are none, or the artifact takes other features.
+    """
+    tags = workspace.registry.version(former).tags
+    if tags.get("clv.contract_fingerprint") != workspace.contract.fingerprint:
+        return None
+    unseen = date.fromisoformat(tags["clv.as_of_date"]) + timedelta(days=shop.horizon_days)
+    positions = [position for position, cutoff in enumerate(evaluation.cutoffs) if cutoff >= unseen]
+    if not positions:
+        return None
+    cutoffs = [evaluation.cutoffs[position] for position in positions]
+    predictor: Predictor = load_model(workspace, former).unwrap_python_model().predictor
+    snapshots = workspace.snapshots(protocol_of(shop).cutoffs)
+    return Evaluation(
+        tuple(cutoffs),
+        tuple(evaluation.outcomes[position] for position in positions),
+        {
+            MODEL: tuple(evaluation.parts[MODEL][position] for position in positions),
+            ARTIFACT: tuple(predictor.predict_parts(snapshots.at(cutoff).frame) for cutoff in cutoffs),
+        },
+        evaluation.seed,
+    )
+
+
+def _check_artifact(workspace: Workspace, shop: Shop, version: str) -> tuple[list[Check], Predictor | None]:
+    """Shop, horizon and contract; and that the artifact, loaded as a service loads it, answers sanely and in time.
+
+    The predictor is None if it is of another shop, horizon or contract: nothing more can be asked of it.
+    """
+    model = load_model(workspace, version)
+    predictor: Predictor = model.unwrap_python_model().predictor
     about = predictor.about
     same = {
         "same shop": (about["shop_id"], shop.shop_id),
@@ -136,11 +276,15 @@ def _check_artifact(workspace: Workspace, shop: Shop, version: str) -> list[Chec
         "same feature contract": (about["contract_fingerprint"], workspace.contract.fingerprint),
     }
     checks = [
-        Check(name, found == expected, f"{found}" if found == expected else f"{found}, the warehouse holds {expected}")
+        Check(
+            name,
+            found == expected,
+            _short(found) + ("" if found == expected else f", the warehouse holds {_short(expected)}"),
+        )
         for name, (found, expected) in same.items()
     ]
     if not all(check.passed for check in checks):
-        return checks
+        return checks, None
     today = read_snapshots(workspace.warehouse, workspace.contract, [shop.as_of_date])
     parts = predictor.predict_parts(today.frame)
     sane = bool(
@@ -152,7 +296,42 @@ def _check_artifact(workspace: Workspace, shop: Shop, version: str) -> list[Chec
     detail = (
         f"{len(parts.p_return):,} customers, total expected value {parts.expected_value.sum():,.0f} {shop.currency}"
     )
-    return [*checks, Check("smoke prediction", sane, detail if sane else "not finite or out of range")]
+    checks.append(Check("smoke prediction", sane, detail if sane else "not finite or out of range"))
+    checks += [_check_signature(workspace, model), _check_latency(predictor, today)]
+    return checks, predictor
+
+
+def _short(value: object) -> str:
+    """A fingerprint's first dozen characters tell it from others."""
+    return str(value)[:12]
+
+
+def _check_signature(workspace: Workspace, model: Any) -> Check:
+    """What MLflow says that the model takes must be the contract."""
+    signature = model.metadata.signature
+    found = {column.name: column.type.name for column in signature.inputs.inputs} if signature else {}
+    expected = {feature.name: "double" if feature.kind == "number" else "string" for feature in workspace.contract}
+    wrong = sorted(name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name))
+    return Check(
+        "signature",
+        not wrong,
+        f"differs from the contract in {', '.join(wrong[:5])}" if wrong else f"the contract's {len(expected)} features",
+    )
+
+
+def _check_latency(predictor: Predictor, today: Snapshots) -> Check:
+    """One customer's answer, the quickest of some: what else the machine does is not the model's fault."""
+    matrix = predictor.encoder.encode(today.frame.head(20))
+    took = []
+    for row in range(len(matrix)):
+        started = time.perf_counter()
+        predictor.predict_matrix(matrix[row : row + 1])
+        took.append(time.perf_counter() - started)
+    return Check(
+        "latency",
+        min(took) <= SLOWEST_SECONDS,
+        f"one customer in {1000 * min(took):.1f} ms, bound {1000 * SLOWEST_SECONDS:.0f} ms",
+    )
 
 
 def _check_evaluation(evaluation: Evaluation | None, former: str | None, same_recipe: bool) -> list[Check]:
@@ -173,6 +352,101 @@ def _check_evaluation(evaluation: Evaluation | None, former: str | None, same_re
 def _not_worse(name: str, differences: dict[str, Difference]) -> Check:
     judged = {metric: differences[metric] for metric in JUDGED}
     detail = ", ".join(
-        f"{metric} {d.verdict} ({d.estimate:+.3f}, {d.low:+.3f} to {d.high:+.3f})" for metric, d in judged.items()
+        f"{METRICS[metric].label} {d.verdict} ({d.estimate:+.3f}, {d.low:+.3f} to {d.high:+.3f})"
+        for metric, d in judged.items()
     )
     return Check(name, all(d.verdict != "worse" for d in judged.values()), detail)
+
+
+def _check_leaks(workspace: Workspace, shop: Shop, predictor: Predictor) -> Check:
+    """The features, rebuilt by the model's own SQL without the future, must be those it was trained on."""
+    cutoff, customers, changed = leaks.changed_features(
+        workspace.warehouse, shop, workspace.contract, predictor.features_sql
+    )
+    if not changed:
+        count = len(workspace.contract.names)
+        same = f"{count} features of {customers:,} customers at {cutoff} are the same without the future"
+        return Check("no leak", True, same)
+    worst = sorted(changed.items(), key=lambda item: -item[1])
+    named = ", ".join(f"{name} of {count:,}" for name, count in worst[:5])
+    return Check(
+        "no leak",
+        False,
+        f"rebuilt without what came after {cutoff}, features differ for some of {customers:,} customers: {named}",
+    )
+
+
+def _check_too_good(
+    workspace: Workspace,
+    shop: Shop,
+    recipe: Recipe,
+    predictor: Predictor,
+    evaluation: Evaluation | None,
+    accepted: str,
+) -> tuple[Check, str]:
+    """Whether the result is beyond belief; if so, the most suspicious feature and the test on a shuffled future."""
+    name = "too good to be true"
+    if evaluation is None or not evaluation.cutoffs or evaluation.ceiling is None:
+        return Check(name, True, "nothing was tested"), ""
+    known = share(evaluation.draws, MODEL, ORACLE, "normalized_gini") if ORACLE in evaluation.parts else None
+    found = leaks.too_good(evaluation, known)
+    if found is None:
+        gini = evaluation.intervals()["normalized_gini"].estimate
+        return Check(name, True, f"no: normalized Gini {gini:.3f}, ceiling {evaluation.ceiling:.3f}"), ""
+    fold = next(fold for fold in protocol_of(shop).tests if fold.test == evaluation.cutoffs[-1])
+    snapshots = workspace.snapshots([*fold.train, fold.test])
+    ranked = leaks.suspects(snapshots.at(*fold.train), snapshots.at(fold.test), workspace.contract)
+    shuffled = leaks.shuffled_future(
+        leaks.read_orders(workspace.warehouse, shop),
+        predictor.features_sql,
+        workspace.contract,
+        recipe,
+        fold,
+        horizon_days=shop.horizon_days,
+        seed=workspace.settings.seed,
+        threads=workspace.settings.threads,
+    )
+    test = _told(shuffled)
+    suspect = f"most suspicious feature: {ranked[0].feature} (by itself {ranked[0].gini:.3f})"
+    detail = f"{found.reason}; {suspect}; {test}"
+    detail += f"; accepted: {accepted}" if accepted else "; if it is true, --accept-too-good REASON"
+    page = "\n".join(
+        [
+            f"{found.reason[0].upper()}{found.reason[1:]}.",
+            "",
+            f"Accepted all the same: {accepted}." if accepted else "Not accepted.",
+            "",
+            "How well features rank alone at the last test cutoff; one that says more than any baseline is suspect:",
+            "",
+            "| feature | normalized Gini alone |",
+            "|---|---|",
+            *(f"| {one.feature} | {one.gini:.3f} |" for one in ranked[:5]),
+            f"| *{found.baseline}, the best baseline* | {found.baseline_gini:.3f} |",
+            "",
+            f"{test[0].upper()}{test[1:]}.",
+        ]
+    )
+    return Check(name, bool(accepted), detail), page
+
+
+def _told(shuffled: leaks.ShuffledFuture | None) -> str:
+    if shuffled is None:
+        return "no test on a shuffled future: nobody returned in it"
+    gini = shuffled.gini
+    figures = f"{gini.estimate:.3f} ({gini.low:.3f} to {gini.high:.3f})"
+    if shuffled.is_clean:
+        return f"with the future shuffled and features rebuilt from it the Gini falls to {figures}, as it must"
+    return f"with the future shuffled the Gini is still {figures}, so features know the future"
+
+
+def _differences(found: Mapping[str, Mapping[str, Difference]]) -> list[str]:
+    rows = []
+    for name, by_metric in found.items():
+        cells = [
+            f"{by_metric[metric].estimate:+.3f} ({by_metric[metric].low:+.3f} to {by_metric[metric].high:+.3f}), "
+            f"{by_metric[metric].verdict}"
+            for metric in report.COMPARED
+        ]
+        rows.append(f"| {name} | {' | '.join(cells)} |")
+    header = " | ".join(METRICS[metric].label for metric in report.COMPARED)
+    return [f"| against | {header} |", "|---" * (len(report.COMPARED) + 1) + "|", *rows]

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -68,6 +68,7 @@ def monitor(workspace: Workspace, *, prediction_logs: Sequence[Path] = ()) -> Mo
             currency=shop.currency,
             version=version.number if version else None,
             model_as_of_date=None,
+            is_backtested=False,
             retrain_after_days=None,
             closed=tuple(_judged(workspace, scoring) for scoring in _latest(closed)),
             served=tuple(_from_logs(workspace, shop, prediction_logs)),
@@ -77,10 +78,12 @@ def monitor(workspace: Workspace, *, prediction_logs: Sequence[Path] = ()) -> Mo
         if version is not None:
             step.update("comparing inputs")
             predictor = load_predictor(workspace, version.number)
+            tested = _backtest(workspace, version)
             report = replace(
                 report,
                 model_as_of_date=date.fromisoformat(predictor.about["as_of_date"]),
-                retrain_after_days=_retrain_after_days(workspace, version),
+                is_backtested=tested is not None,
+                retrain_after_days=tested["retrain_after_days"] if tested else None,
                 drift=tuple(_drift(workspace, shop, predictor)),
             )
         report = replace(report, checks=tuple(checks_of(report)))
@@ -175,10 +178,10 @@ def _production(workspace: Workspace, shop: Shop) -> Version | None:
     return version if version is not None and version.tags.get("clv.shop_id") == shop.shop_id else None
 
 
-def _retrain_after_days(workspace: Workspace, version: Version) -> int | None:
+def _backtest(workspace: Workspace, version: Version) -> dict[str, Any] | None:
+    """What ``clv backtest`` laid beside the version."""
     found = workspace.tracker.artifact(version.run_id, "backtest/backtest.json")
-    days = json.loads(found)["retrain_after_days"] if found else None
-    return None if days is None else int(days)
+    return json.loads(found) if found else None
 
 
 def _drift(workspace: Workspace, shop: Shop, predictor: Predictor) -> Iterator[FeatureDrift]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from clv import drift
@@ -17,6 +16,7 @@ from experiments.monitor_report import (
     SMALLEST_IMPORTANCE,
     USUAL_FACTOR,
     Closed,
+    FeatureDrift,
     MonitorReport,
     no_scoring_closed,
 )
@@ -73,7 +73,14 @@ def _triple(found: Interval | None) -> list[float | None] | None:
     return [value if math.isfinite(value) else None for value in (found.estimate, found.low, found.high)]
 
 
-CLOSED_COLUMNS = ("by", "as of", "days", "customers", "came back", "expected", "Gini", "interval", "promised", "spent")
+CALM = 0.01
+"""Smaller drifts are only counted."""
+
+MOST_DRIFTS = 8
+"""Features in the terminal's table."""
+
+DRIFT_COLUMNS = ("feature", "index", "usual", "importance", "")
+CLOSED_COLUMNS = ("predictions", "customers", "back", "expected", "Gini", "interval", "promised", "total")
 
 
 def closed_rows(report: MonitorReport) -> list[list[str]]:
@@ -83,15 +90,13 @@ def closed_rows(report: MonitorReport) -> list[list[str]]:
         gini, ratio = closed.metrics.get("normalized_gini"), closed.metrics.get("total_ratio")
         rows.append(
             [
-                closed.by,
-                str(closed.as_of_date),
-                str(closed.horizon_days),
+                f"{closed.by}, {closed.as_of_date} +{closed.horizon_days} d",
                 f"{len(closed.parts.p_return):,}",
                 f"{closed.returners:,}",
                 f"{closed.parts.p_return.sum():,.0f}",
                 f"{gini.estimate:.3f}" if gini else "too few",
-                f"{gini.low:.2f} to {gini.high:.2f}" if gini else "",
-                f"{closed.promised.low:.2f} to {closed.promised.high:.2f}" if closed.promised else "",
+                f"{gini.low:.2f}–{gini.high:.2f}" if gini else "",
+                f"{closed.promised.low:.2f}–{closed.promised.high:.2f}" if closed.promised else "",
                 f"{ratio.estimate:.2f}" if ratio else "",
             ]
         )
@@ -117,9 +122,9 @@ def to_markdown(report: MonitorReport) -> str:
         lines += [
             *_table(CLOSED_COLUMNS, rows),
             "",
-            "*came back* and *expected*: customers who bought in the window, and how many were predicted. *promised*: "
-            "Gini of the version's out-of-time test. *spent*: total predicted / actual, 1 is exact. Metrics have 95 % "
-            f"intervals, and none where fewer than {FEWEST_RETURNERS} came back.",
+            "*back* and *expected*: customers who bought in the window, and how many were predicted to. *promised*: "
+            "interval of the Gini in the version's out-of-time test. *total*: predicted / actual, 1 is exact. "
+            f"Intervals hold 95 %; where fewer than {FEWEST_RETURNERS} came back, nothing can be told.",
         ]
     else:
         lines.append(_sentence(no_scoring_closed(report)))
@@ -129,8 +134,9 @@ def to_markdown(report: MonitorReport) -> str:
     lines += ["", "## Inputs: today's customers beside those of the model's as-of day", ""]
     if report.drift:
         lines += [
-            *_table(("feature", "index", "usual", "importance", ""), _drift_rows(report)),
+            *_table(DRIFT_COLUMNS, _drift_rows([found for found in report.drift if found.index >= CALM])),
             "",
+            f"{sum(found.index < CALM for found in report.drift)} other features are below {CALM}. "
             f"*index*: population stability index, below {drift.MODERATE} is calm, above {drift.LARGE} another "
             f"population. *usual*: the same over {report.age_days} days before the model was made. Out of bounds: "
             f"above {DRIFT_BOUND} and {USUAL_FACTOR:g} times the usual one, in a feature with at least "
@@ -141,17 +147,16 @@ def to_markdown(report: MonitorReport) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _drift_rows(report: MonitorReport) -> list[list[str]]:
-    word = {True: "out of bounds", False: "", None: "not judged"}
+def _drift_rows(drifts: Sequence[FeatureDrift]) -> list[list[str]]:
     return [
         [
             found.feature,
             f"{found.index:.3f}",
             "" if found.usual is None else f"{found.usual:.3f}",
             f"{found.importance:.1%}",
-            word[found.is_out],
+            "out of bounds" if found.is_out else "",
         ]
-        for found in report.drift
+        for found in drifts
     ]
 
 
@@ -198,12 +203,11 @@ def show(console: Console, report: MonitorReport) -> None:
         console.table("Predictions whose window has closed", CLOSED_COLUMNS, rows)
     large = [found for found in report.drift if found.index > drift.MODERATE]
     if large:
-        shown = replace(report, drift=tuple(large[:8]))
         console.table(
             f"Input drift since {report.model_as_of_date}, {len(large)} of {len(report.drift)} features above "
             f"{drift.MODERATE}",
-            ["feature", "index", "usual", "importance", ""],
-            _drift_rows(shown),
+            DRIFT_COLUMNS,
+            _drift_rows(large[:MOST_DRIFTS]),
         )
     for check in report.checks:
         if check.passed is None:

@@ -99,8 +99,8 @@ class MonitorReport:
         Last day of the data.
     version, model_as_of_date
         The model in Production; None if there is none.
-    retrain_after_days
-        What its backtest suggests; None without one, or without decay.
+    is_backtested, retrain_after_days
+        Whether its recipe was, and the interval that suggests; None where no decay was seen.
     closed
         The shop's scorings whose window has closed, latest first, then the services' answers.
     waiting
@@ -115,6 +115,7 @@ class MonitorReport:
     currency: str
     version: str | None
     model_as_of_date: date | None
+    is_backtested: bool
     retrain_after_days: int | None
     closed: tuple[Closed, ...]
     served: tuple[Closed, ...]
@@ -157,14 +158,12 @@ def _check_predictions(report: MonitorReport) -> Iterator[Check]:
     """Rank and level of the latest scoring that has closed."""
     latest = next(iter(report.closed), None)
     if latest is None:
-        for name in ("rank", "level"):
-            yield Check(name, None, no_scoring_closed(report))
+        yield Check("rank and level", None, no_scoring_closed(report))
         return
     what = f"{latest.by} of {latest.as_of_date}"
     if not latest.metrics:
         few = f"{what}: {latest.returners} of {len(latest.parts.p_return):,} customers came back, too few to tell"
-        for name in ("rank", "level"):
-            yield Check(name, None, few)
+        yield Check("rank and level", None, few)
         return
     gini, ratio = latest.metrics["normalized_gini"], latest.metrics["total_ratio"]
     if latest.promised is None:
@@ -216,8 +215,10 @@ def _check_age(report: MonitorReport) -> Check:
     age, limit = report.age_days, report.retrain_after_days
     assert age is not None
     made = f"version {report.version} of {report.model_as_of_date} is {age} days old"
+    if not report.is_backtested:
+        return Check("age", None, f"{made}; `clv backtest` would tell after how long to train again")
     if limit is None:
-        return Check("age", None, f"{made}; no interval is suggested for it (`clv backtest` may find one)")
+        return Check("age", True, f"{made}; its backtest saw no decay with age")
     return Check("age", age < limit, f"{made}, its backtest suggests to retrain before {limit}")
 
 

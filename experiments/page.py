@@ -18,6 +18,8 @@ table { border-collapse: collapse; margin: 1rem 0; font-size: 0.9rem; }
 th, td { padding: 0.3rem 0.7rem; border-bottom: 1px solid #ddd; text-align: left; font-variant-numeric: tabular-nums; }
 th { border-bottom: 2px solid #888; }
 code { background: #f3f3f3; padding: 0.1em 0.3em; }
+pre { background: #f3f3f3; padding: 0.6rem; overflow-x: auto; }
+pre code { padding: 0; }
 img { max-width: 100%; height: auto; }
 figure { margin: 1.5rem 0; break-inside: avoid; }
 @media print { body { margin: 0; max-width: none; font-size: 11pt; } tr { break-inside: avoid; } }
@@ -38,7 +40,7 @@ def html_page(markdown: str, title: str, figures: Mapping[str, Figure] | None = 
     """
     from markdown import Markdown
 
-    converter = Markdown(extensions=["tables"])
+    converter = Markdown(extensions=["tables", "fenced_code"])
     converter.preprocessors.deregister("html_block")
     converter.inlinePatterns.deregister("html")
     body = converter.convert(markdown)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from clv.errors import InputError, RefusedError
 from clv.evaluation import Evaluation
 from experiments.gate import GateReport, gate
-from experiments.registry import Event
-from experiments.tracking import MODEL
+from experiments.page import html_page
+from experiments.registry import Event, Version
+from experiments.tracking import MODEL, store_errors
 from experiments.workspace import Workspace
 
 
@@ -17,6 +18,7 @@ def promote(
     by: str,
     reason: str = "",
     force: bool = False,
+    accept_too_good: str = "",
     evaluation: Evaluation | None = None,
 ) -> tuple[Event, GateReport]:
     """Run the gate on a version (the newest by default) and put it into Production if it passes.
@@ -35,24 +37,38 @@ def promote(
     staged = registry.production()
     if staged and staged.number == candidate.number:
         raise InputError(f"Version {candidate.number} is in Production already.")
-    report = gate(workspace, candidate.number, evaluation)
-    registry.client.log_text(candidate.run_id, report.to_markdown(), f"gate/version-{candidate.number}.md")
-    registry.client.set_model_version_tag(MODEL, candidate.number, "clv.gate", "passed" if report.passed else "refused")
+    report = gate(workspace, candidate.number, evaluation, accept_too_good=accept_too_good)
+    _file(workspace, candidate, report)
     if not report.passed and not force:
         raise RefusedError(
-            f"The gate refused version {candidate.number}: {report.failures}; see gate/version-{candidate.number}.md "
+            f"The gate refused version {candidate.number}: {report.failures}; see gate/version-{candidate.number}.html "
             "of its run, or use --force --reason."
         )
     event = registry.set_production(
         candidate.number,
         kind="promote" if report.passed else "force",
         by=by,
-        reason=reason or "passed the gate",
+        reason=reason or (f"accepted as true: {accept_too_good}" if report.alarm else "passed the gate"),
         gate=report.to_json(),
         expected=staged.number if staged else None,
         check_expected=True,
     )
     return event, report
+
+
+def _file(workspace: Workspace, candidate: Version, report: GateReport) -> None:
+    """Put the report, its page and its figures into the candidate's run, and the verdict on the version."""
+    client, name = workspace.registry.client, f"gate/version-{candidate.number}"
+    figures = report.figures()
+    page, title = report.to_markdown(), f"Gate report: version {candidate.number}"
+    with store_errors(workspace.settings.tracking_uri):
+        client.log_text(candidate.run_id, page, f"{name}.md")
+        client.log_text(candidate.run_id, html_page(page, title, figures), f"{name}.html")
+        for caption, figure in figures.items():
+            client.log_figure(candidate.run_id, figure, f"{name}-{caption.split()[0].lower()}.png")
+        verdict = "passed" if report.passed else "refused"
+        client.set_model_version_tag(MODEL, candidate.number, "clv.gate", verdict)
+        client.set_tag(candidate.run_id, "clv.gate", verdict)
 
 
 def rollback(workspace: Workspace, *, by: str, reason: str = "") -> Event:

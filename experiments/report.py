@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from clv.bootstrap import LEVEL, Interval, share
@@ -14,8 +14,11 @@ from experiments.truth import ORACLE
 if TYPE_CHECKING:
     import pandas as pd
 
+    from clv.snapshots import Shop
+    from clv.splits import Plan
     from experiments.console import Console
     from experiments.tracking import Run
+    from experiments.workspace import Workspace
 
 SHOWN = {
     "normalized_gini": "Gini",
@@ -28,6 +31,8 @@ SHOWN = {
 
 def log_evaluation(run: Run, evaluation: Evaluation, facts: dict[str, Any]) -> None:
     """Log an evaluation.
+
+    Metrics are rounded for the eye, ``evaluation.json`` has them exactly.
 
     Metrics of the model with their intervals (``roc_auc``, ``roc_auc_low``, ``roc_auc_high``), those of a baseline
     under its name (``total_spend/roc_auc``), those of each cutoff as the steps of ``by_cutoff/roc_auc``; verdicts as
@@ -53,17 +58,53 @@ def log_evaluation(run: Run, evaluation: Evaluation, facts: dict[str, Any]) -> N
         metrics |= dict(zip(names, facts["oracle"]["share"], strict=True))
         metrics["oracle/normalized_gini"] = facts["oracle"]["normalized_gini"][0]
     run.log(
-        metrics={name: value for name, value in metrics.items() if value is not None},
+        metrics={name: _rounded(value) for name, value in metrics.items() if value is not None},
         tags={"clv.best_baseline": best, "clv.verdict": verdict(difference.verdict, best)},
     )
     for step, by_metric in enumerate(facts["by_cutoff"]):
-        values = {f"by_cutoff/{name}": by_metric[name] for name in METRICS if by_metric[name] is not None}
+        values = {f"by_cutoff/{name}": _rounded(by_metric[name]) for name in METRICS if by_metric[name] is not None}
         run.log(metrics=values, step=step)
     parts, outcome = evaluation.pooled()
     deciles = decile_table(parts, outcome.is_return, outcome.future_value)
     run.text(deciles.to_csv(index=False), "evaluation/deciles.csv")
     run.text(_slices_table(facts["slices"]).to_csv(index=False), "evaluation/slices.csv")
     run.json(facts, "evaluation/evaluation.json")
+
+
+def headline(facts: dict[str, Any]) -> dict[str, float]:
+    """What a run that has a tested model somewhere below it shows of it in the list."""
+    shown = {}
+    for metric in ("normalized_gini", "top_decile_capture", "total_ratio"):
+        estimates = facts["models"].get(MODEL, {}).get(metric, (None, None, None))
+        for suffix, value in zip(("", "_low", "_high"), estimates, strict=True):
+            if value is not None:
+                shown[f"{metric}{suffix}"] = _rounded(value)
+    return shown
+
+
+def log_data(run: Run, workspace: Workspace, shop: Shop, protocol: Plan) -> None:
+    """Log which data the run looked at: fingerprint, snapshots, schema."""
+    columns = {feature.name: "double" if feature.kind == "number" else "string" for feature in workspace.contract}
+    keys = {"customer_id": "string", "cutoff_date": "datetime"}
+    labels = {"is_return": "boolean", "future_value": "double"}
+    for context, cutoffs in (("training", protocol.train), ("test", [fold.test for fold in protocol.tests])):
+        if cutoffs:
+            run.dataset(
+                "customer_snapshots",
+                digest=shop.fingerprint,
+                source=f"{workspace.warehouse.address}#marts.customer_snapshots",
+                columns={**keys, **columns, **labels},
+                profile={
+                    "source": shop.source,
+                    "shop_id": shop.shop_id,
+                    "customers": shop.customers,
+                    "first_purchase_date": shop.first_purchase_date,
+                    "as_of_date": shop.as_of_date,
+                    "horizon_days": shop.horizon_days,
+                    "cutoffs": [str(cutoff) for cutoff in cutoffs],
+                },
+                context=context,
+            )
 
 
 def verdict(word: str, reference: str) -> str:
@@ -89,10 +130,7 @@ def facts(evaluation: Evaluation, note: str) -> dict[str, Any]:
         "note": note,
         "tests": [cutoff.isoformat() for cutoff in evaluation.cutoffs],
         "level": LEVEL,
-        "models": {
-            name: {metric: _plain(interval) for metric, interval in evaluation.intervals(name).items()}
-            for name in (MODEL, *evaluation.baselines)
-        },
+        "models": {name: plain(evaluation.intervals(name)) for name in (MODEL, *evaluation.baselines)},
         "verdicts": {
             name: {metric: difference.verdict for metric, difference in evaluation.paired(name).items()}
             for name in evaluation.baselines
@@ -105,7 +143,7 @@ def facts(evaluation: Evaluation, note: str) -> dict[str, Any]:
                 "customers": one.customers,
                 "returners": one.returners,
                 "enough": one.is_enough,
-                "metrics": {metric: _plain(interval) for metric, interval in one.metrics.items()},
+                "metrics": plain(one.metrics),
             }
             for one in evaluation.slices
         ],
@@ -149,6 +187,33 @@ def _slices_table(found: list[dict[str, Any]]) -> pd.DataFrame:
         for one in found
     ]
     return pd.DataFrame(rows)
+
+
+COMPARED = ("normalized_gini", "top_decile_capture", "roc_auc", "total_ratio")
+"""Columns of a table for a reviewer."""
+
+
+def metric_table(models: Mapping[str, Mapping[str, Sequence[float | None]]]) -> list[str]:
+    """Models and their metrics with intervals as the lines of a Markdown table, from the triples of :func:`facts`."""
+    header = " | ".join(METRICS[metric].label for metric in COMPARED)
+    rows = [
+        f"| {in_table(name)} | {' | '.join(with_interval(by_metric[metric]) for metric in COMPARED)} |"
+        for name, by_metric in models.items()
+    ]
+    return [f"| | {header} |", "|---" * (len(COMPARED) + 1) + "|", *rows]
+
+
+def with_interval(triple: Sequence[float | None], digits: int = 3) -> str:
+    """An estimate and its interval in words."""
+    estimate, low, high = triple
+    if estimate is None or low is None or high is None:
+        return _cell(estimate, digits)
+    return f"{_cell(estimate, digits)} ({_cell(low, digits)} to {_cell(high, digits)})"
+
+
+def in_table(text: object) -> str:
+    """Text that stays in its cell of a Markdown table."""
+    return str(text).replace("|", "\\|").replace("\n", " ")
 
 
 def show(console: Console, evaluation: dict[str, Any]) -> None:
@@ -196,8 +261,17 @@ def figures(evaluation: Evaluation, currency: str) -> Iterator[tuple[str, Any]]:
     yield "value_distribution.png", plots.value_distribution(parts, outcome.future_value, currency=currency)
 
 
+def plain(intervals: Mapping[str, Interval]) -> dict[str, list[float | None]]:
+    """Intervals as lists of estimate, low and high; None where undefined."""
+    return {name: _plain(interval) for name, interval in intervals.items()}
+
+
 def _plain(interval: Interval) -> list[float | None]:
     return [_number(x) for x in (interval.estimate, interval.low, interval.high)]
+
+
+def _rounded(value: float) -> float:
+    return round(value, 4)
 
 
 def _number(value: float) -> float | None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from clv.errors import RefusedError
 from clv.evaluation import fit_baseline
 from clv.snapshots import Shop, read_snapshots
+from experiments import report
 from experiments.prepare import load, transform
 from experiments.promote import promote
 from experiments.score import (
@@ -63,6 +64,7 @@ def run(
     trials: int,
     jobs: int,
     by: str,
+    accept_too_good: str = "",
 ) -> RunResult:
     """Run all of it on the shop in `paths`.
 
@@ -84,15 +86,37 @@ def run(
         trained = train(workspace, recipe=tuned.recipe, parent=parent)
         refused = ""
         try:
-            promote(workspace, version=trained.version, by=by, evaluation=trained.evaluation)
+            promote(
+                workspace,
+                version=trained.version,
+                by=by,
+                accept_too_good=accept_too_good,
+                evaluation=trained.evaluation,
+            )
         except RefusedError as error:
             refused = str(error)
         scored = _score(workspace, shop, trained, refused, target)
         parent.log(
-            params={"horizon_days": horizon_days, "trials": trials},
-            metrics={"customers": shop.customers, "total_expected_value": scored.expected_value},
-            tags={"clv.version": trained.version, "clv.scored_by": scored.scored_by, "clv.refused": refused or "no"},
+            params={
+                "horizon_days": horizon_days,
+                "as_of_date": shop.as_of_date,
+                "trials": trials,
+                "family": trained.recipe.family,
+            },
+            metrics={
+                "customers": shop.customers,
+                "total_expected_value": scored.expected_value,
+                **report.headline(trained.facts),
+            },
+            tags={
+                "clv.version": trained.version,
+                "clv.scored_by": scored.scored_by,
+                "clv.gate": "refused" if refused else "passed",
+                "clv.refused": refused or "no",
+            },
         )
+        outcome = "refused" if refused else "in Production"
+        parent.rename(f"clv run {shop.source} H={shop.horizon_days}: version {trained.version} {outcome}")
     return RunResult(loaded, transformed, tuned, trained, scored, refused)
 
 
@@ -110,7 +134,7 @@ def _score(workspace: Workspace, shop: Shop, trained: TrainResult, refused: str,
             check_same(predictor, workspace, shop, f"Version {version.number} in Production")
             return write(workspace, shop, scorer(predictor), f"version {version.number}", target)
     name = trained.evaluation.best_baseline()
-    snapshots = read_snapshots(workspace.warehouse, workspace.contract, shop.cutoffs)
+    snapshots = workspace.snapshots(shop.cutoffs)
     today = read_snapshots(workspace.warehouse, workspace.contract, [shop.as_of_date]).frame
     baseline = fit_baseline(name, snapshots, today, shop.horizon_days)
     return write(workspace, shop, plain_scorer(baseline.predict_parts), f"baseline {name}", target)

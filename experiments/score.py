@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pandas as pd
@@ -128,7 +129,13 @@ def check_same(predictor: Predictor, workspace: Workspace, shop: Shop, what: str
 
 
 def load_predictor(workspace: Workspace, version: str) -> Predictor:
-    """The native model of a version, through MLflow as a service loads it.
+    """The native model of a version; raises what :func:`load_model` raises."""
+    predictor: Predictor = load_model(workspace, version).unwrap_python_model().predictor
+    return predictor
+
+
+def load_model(workspace: Workspace, version: str) -> Any:
+    """A version as a service loads it: MLflow's model, with the native one inside.
 
     Raises
     ------
@@ -141,13 +148,13 @@ def load_predictor(workspace: Workspace, version: str) -> Predictor:
 
     workspace.tracker  # noqa: B018  (sets the store's address)
     try:
-        model = mlflow.pyfunc.load_model(f"models:/{MODEL}/{version}").unwrap_python_model()
+        model = mlflow.pyfunc.load_model(f"models:/{MODEL}/{version}")
+        model.unwrap_python_model()
     except Exception as error:
         raise UnavailableError(
             f"Version {version} of model {MODEL} can't be loaded ({error}); its artifacts must be reachable and whole."
         ) from error
-    predictor: Predictor = model.predictor
-    return predictor
+    return model
 
 
 def write(

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
+from experiments import views
 from experiments.workspace import Workspace
 
 APP = Path(__file__).resolve().parent.parent / "streamlit_app" / "app.py"
@@ -47,7 +48,8 @@ def open_ui(workspace: Workspace, port: int) -> NoReturn:
     command = ["-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     command += ["--backend-store-uri", workspace.settings.tracking_uri]
     command += ["--default-artifact-root", workspace.home.artifacts.as_uri()]
-    workspace.console.say(f"MLflow UI: http://127.0.0.1:{port}")
+    models = views.address(workspace.tracker.experiment_id, views.MODELS)
+    workspace.console.say(f"MLflow UI: http://127.0.0.1:{port}{models}")
     _become(command, port, workspace, MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false")
 
 

@@ -6,7 +6,10 @@ in parallel.
 
 from __future__ import annotations
 
+import getpass
+import json
 import logging
+import os
 import subprocess
 import tempfile
 import time
@@ -17,16 +20,26 @@ from typing import TYPE_CHECKING, Any
 
 import mlflow
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, RunTag
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, Schema
-from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME, MLFLOW_RUN_NOTE
+from mlflow.utils.mlflow_tags import (
+    MLFLOW_DATASET_CONTEXT,
+    MLFLOW_GIT_COMMIT,
+    MLFLOW_PARENT_RUN_ID,
+    MLFLOW_RUN_NAME,
+    MLFLOW_RUN_NOTE,
+    MLFLOW_SOURCE_NAME,
+    MLFLOW_SOURCE_TYPE,
+    MLFLOW_USER,
+)
 
 from clv.contract import Contract
 from clv.errors import InputError, UnavailableError
 from clv.home import Home
 from clv.settings import Settings
+from experiments import views
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -74,6 +87,46 @@ class Run:
             metrics=[Metric(name, float(value), now, step) for name, value in (metrics or {}).items()],
             tags=[RunTag(name, str(value)) for name, value in (tags or {}).items()],
         )
+
+    def dataset(
+        self,
+        name: str,
+        *,
+        digest: str,
+        source: str,
+        columns: Mapping[str, str],
+        profile: Mapping[str, Any],
+        context: str,
+    ) -> None:
+        """Log what data the run looked at, by fingerprint: nothing is read or hashed anew.
+
+        Parameters
+        ----------
+        name, source
+            What they are called, and where they are.
+        digest
+            Fingerprint; MLflow keeps the first 36 characters.
+        columns
+            MLflow type by column.
+        profile
+            Sizes and days, for people.
+        context
+            What for, such as training.
+        """
+        schema = [{"name": column, "type": kind, "required": True} for column, kind in columns.items()]
+        data = Dataset(
+            name=name,
+            digest=digest[:36],
+            source_type="local",
+            source=json.dumps({"uri": source}),
+            schema=json.dumps({"mlflow_colspec": schema}),
+            profile=json.dumps(dict(profile), default=str),
+        )
+        self.client.log_inputs(self.id, [DatasetInput(data, [InputTag(MLFLOW_DATASET_CONTEXT, context)])])
+
+    def rename(self, name: str) -> None:
+        """Give the run the name by which people will find it."""
+        self.client.set_tag(self.id, MLFLOW_RUN_NAME, name)
 
     def figure(self, figure: Figure, path: str) -> None:
         """Log a figure as PNG."""
@@ -128,8 +181,13 @@ class Tracker:
         home = Home(self.settings.home, self.settings.lock_wait_seconds)
         local = self.settings.tracking_uri.startswith("sqlite:")
         with home.writing("init"), store_errors(self.settings.tracking_uri):
-            if self.client.get_experiment_by_name(EXPERIMENT) is None:
-                self.client.create_experiment(EXPERIMENT, home.artifacts.as_uri() if local else None, tags=_ABOUT)
+            experiment = self.client.get_experiment_by_name(EXPERIMENT)
+            tags = {**_ABOUT, **views.tags()}
+            if experiment is None:
+                self.client.create_experiment(EXPERIMENT, home.artifacts.as_uri() if local else None, tags=tags)
+            elif experiment.lifecycle_stage == "active":
+                for name in tags.keys() - experiment.tags.keys():
+                    self.client.set_experiment_tag(experiment.experiment_id, name, tags[name])
         return self
 
     @property
@@ -160,7 +218,12 @@ class Tracker:
         description: str = "",
     ) -> Iterator[Run]:
         """Open a run; it ends as FINISHED, FAILED or KILLED by how the block ends."""
-        every = {MLFLOW_RUN_NAME: name, "clv.commit": commit(), **(tags or {})}
+        version = commit()
+        every = {MLFLOW_RUN_NAME: name, "clv.commit": version, **(tags or {})}
+        if self._project_run_id is None or parent is not None:  # `mlflow run` has told already
+            source = f"clv {every.get('clv.kind', '')}".strip()
+            every |= {MLFLOW_SOURCE_NAME: source, MLFLOW_SOURCE_TYPE: "LOCAL", MLFLOW_USER: user()}
+            every |= {} if version == "unknown" else {MLFLOW_GIT_COMMIT: version.removesuffix("-dirty")}
         if description:
             every[MLFLOW_RUN_NOTE] = description
         if parent is not None:
@@ -278,6 +341,14 @@ def requirements() -> list[str]:
     from importlib.metadata import version
 
     return [f"{name}=={version(name)}" for name in ("mlflow", "numpy", "pandas", "xgboost", "duckdb")]
+
+
+def user() -> str:
+    """Who runs this."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user need not have a name
+        return f"uid {os.getuid()}"
 
 
 def commit() -> str:

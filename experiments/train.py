@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from clv import drift
 from clv.errors import InputError
 from clv.evaluation import MODEL, Evaluation, evaluate
+from clv.explain import in_money
 from clv.models.model import Model
 from clv.models.recipe import Recipe
 from clv.predictor import Contributions, Predictor
@@ -22,6 +23,8 @@ from clv.snapshots import Shop, Snapshots, read_snapshots
 from clv.splits import Plan
 from clv.transform import serving_sql
 from experiments import report
+from experiments.card import card
+from experiments.page import html_page
 from experiments.truth import with_oracle
 from experiments.tune import protocol_of, shop_tags
 from experiments.workspace import Workspace
@@ -71,7 +74,7 @@ def train(workspace: Workspace, *, recipe: Recipe, parent: Run | None = None) ->
     protocol = protocol_of(shop)
     with workspace.console.step("train") as step:
         step.update("reading snapshots")
-        snapshots = read_snapshots(workspace.warehouse, workspace.contract, protocol.cutoffs)
+        snapshots = workspace.snapshots(protocol.cutoffs)
         run_tags = {**shop_tags(shop), "clv.kind": "train", "clv.family": recipe.family}
         with workspace.tracker.run(
             f"train {recipe.family} H={shop.horizon_days}",
@@ -80,6 +83,7 @@ def train(workspace: Workspace, *, recipe: Recipe, parent: Run | None = None) ->
             description=_description(shop, protocol),
         ) as run:
             run.log(params={**recipe.model_dump(), **_data_parameters(workspace, shop, protocol)})
+            report.log_data(run, workspace, shop, protocol)
             evaluation = evaluate_recipes(workspace, shop, snapshots, protocol, {MODEL: recipe}, step.update)
             step.update("fitting on every closed label")
             closed = snapshots.at(*protocol.train)
@@ -101,6 +105,8 @@ def train(workspace: Workspace, *, recipe: Recipe, parent: Run | None = None) ->
             if evaluation.cutoffs:
                 report.log_evaluation(run, evaluation, facts)
             version = _log(workspace, run, shop, predictor, sample, contributions, evaluation)
+            run.rename(f"version {version}: {recipe.family} H={shop.horizon_days}")
+            run.log(tags={"clv.version": version})
         step.note = f"version {version}, {len(closed.frame):,} snapshots at {len(protocol.train)} cutoffs"
     return TrainResult(version, run.id, recipe, evaluation, facts)
 
@@ -174,6 +180,10 @@ def _assemble(
         "shop_id": shop.shop_id,
         "source": shop.source,
         "customers": len(today),
+        "first_purchase_date": shop.first_purchase_date.isoformat(),
+        "training_rows": len(snapshots.frame),
+        "training_returners": int(snapshots.is_return.sum()),
+        "seed": workspace.settings.seed,
         "contract": workspace.contract.to_json(),
         "contract_fingerprint": workspace.contract.fingerprint,
         "inputs": drift.profile(today, workspace.contract),
@@ -226,13 +236,20 @@ def _log(
     figures["beeswarm.png"] = plots.shap_beeswarm(
         contributions.expected_value, sample[names], unit=f"contribution to expected value, {shop.currency}"
     )
+    figures["dependence.png"] = plots.shap_dependence(
+        in_money(contributions, predictor.predict_parts(sample)), sample[names], unit=shop.currency
+    )
+    page = card(predictor.about, value_interval=predictor.value_interval)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "model"
         predictor.save(folder)
         (folder / "figures").mkdir()
         for name, figure in figures.items():
             figure.savefig(folder / "figures" / name, dpi=120)
+        (folder / "model_card.md").write_text(page, encoding="utf-8")
         run.folder(folder / "figures", "figures")
+        run.text(page, "model_card.md")
+        run.text(html_page(page, "Model card"), "model_card.html")
         return workspace.tracker.log_model(
             run,
             folder,

@@ -1,17 +1,20 @@
-"""Tuning: Optuna over the hurdle's hyper-parameters, rolling-origin cross-validation by cutoff.
+"""Tuning: Optuna over family and hyper-parameters, rolling-origin cross-validation by cutoff.
 
 Each fold is binned once and reused by every trial; a trial that falls behind after a fold is pruned; every trial is a
 child run of the tuning run, written in one batch. The study is kept in the home, so that a killed run can go on.
+
+A trial is one XGBoost model without BG/NBD. In the end its best, mixed with BG/NBD in several ways, stand beside the
+default recipe, which stays unless one of them is better in the paired bootstrap over the folds.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,10 +25,11 @@ from clv.evaluation import can_learn
 from clv.metrics import normalized_gini
 from clv.models.hurdle import Binned, bin_rows, fit_boosters, make_encoder
 from clv.models.model import fit_history
-from clv.models.recipe import Family, Recipe
-from clv.predictor import Parts, mix
-from clv.snapshots import Shop, Snapshots, read_snapshots
+from clv.models.recipe import Recipe, default_recipe
+from clv.predictor import Encoder, Parts, mix
+from clv.snapshots import Shop, Snapshots
 from clv.splits import Plan, plan
+from experiments.study import open_study
 from experiments.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -33,28 +37,62 @@ if TYPE_CHECKING:
 
     from experiments.tracking import Run
 
-SPACE_VERSION = 1
+SPACE_VERSION = 2
 """Raised when :func:`suggest` changes: a study of another search space is never continued."""
 
+HISTORY_WEIGHTS = (0.1, 0.25, 0.5, 0.75)
+"""Weights of buy till you die in the blends that are compared with the default one."""
 
-HISTORY_WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
-"""Weights of buy till you die that are compared with the default blend."""
 
-
-@dataclass(frozen=True)
+@dataclass
 class FoldData:
-    """One fold, encoded and binned.
+    """One fold: encoded once, and binned once for each form of model that is asked for.
 
     Attributes
     ----------
-    history
-        What buy till you die predicts; it has nothing to tune.
+    matrix, is_return, future_value
+        Labelled snapshots to train on.
+    test, outcome
+        The customers to predict, and what they did.
+    history, start
+        What buy till you die predicts of `test` and of `matrix`; it has nothing to tune.
     """
 
-    train: Binned
+    encoder: Encoder
+    matrix: NDArray[np.float32]
+    is_return: NDArray[np.bool_]
+    future_value: NDArray[np.float64]
     test: NDArray[np.float32]
     outcome: Outcome
     history: Parts
+    start: Parts
+    seed: int
+    _binned: dict[str, Binned] = field(default_factory=dict)
+    _lock: Any = field(default_factory=Lock)
+
+    def binned(self, form: str) -> Binned:
+        """The first bag of a form, binned by whoever asks first."""
+        with self._lock:
+            if form not in self._binned:
+                self._binned[form] = self.bag(form, self.seed)
+            return self._binned[form]
+
+    def bag(self, form: str, seed: int) -> Binned:
+        """Bin a bag."""
+        return bin_rows(
+            self.encoder, self.matrix, self.is_return, self.future_value, seed=seed, form=form, start=self.start
+        )
+
+    def predict(self, recipe: Recipe, *, threads: int, bags: int = 1) -> Parts:
+        """What XGBoost alone, fitted by a recipe, predicts of `test`."""
+        total: Parts | None = None
+        for number in range(bags):
+            binned = self.binned(recipe.form) if number == 0 else self.bag(recipe.form, self.seed + number)
+            hurdle = fit_boosters(binned, recipe, seed=self.seed + number, threads=threads)
+            parts = hurdle.predict_parts(self.test, self.history)
+            total = parts if total is None else mix(total, parts, 1 / (number + 1))
+        assert total is not None
+        return total
 
 
 @dataclass(frozen=True)
@@ -84,15 +122,24 @@ class TuneResult:
 
 
 def suggest(trial: optuna.Trial) -> Recipe:
-    """Draw a recipe from the search space."""
+    """Draw a recipe from the search space: XGBoost in one of its forms."""
+    family = trial.suggest_categorical("family", ["hurdle", "offset", "tweedie"])
+    drawn: dict[str, Any] = {
+        "family": family,
+        "trees": trial.suggest_int("trees", 40, 300, log=True),
+        "max_depth": trial.suggest_int("max_depth", 2, 6),
+        "learning_rate": trial.suggest_float("learning_rate", 0.02, 0.15, log=True),
+        "min_child_weight": trial.suggest_float("min_child_weight", 1.0, 60.0, log=True),
+        "subsample": trial.suggest_float("subsample", 0.6, 1.0),
+        "colsample": trial.suggest_float("colsample", 0.3, 1.0),
+        "reg_lambda": trial.suggest_float("reg_lambda", 0.5, 30.0, log=True),
+        "monotone": trial.suggest_categorical("monotone", [False, True]),
+    }
+    if family == "tweedie":
+        return Recipe(**drawn, tweedie_power=trial.suggest_float("tweedie_power", 1.2, 1.8))
     return Recipe(
-        trees=trial.suggest_int("trees", 40, 300, log=True),
-        max_depth=trial.suggest_int("max_depth", 2, 6),
-        learning_rate=trial.suggest_float("learning_rate", 0.02, 0.15, log=True),
-        min_child_weight=trial.suggest_float("min_child_weight", 1.0, 60.0, log=True),
-        subsample=trial.suggest_float("subsample", 0.6, 1.0),
-        colsample=trial.suggest_float("colsample", 0.3, 1.0),
-        reg_lambda=trial.suggest_float("reg_lambda", 0.5, 30.0, log=True),
+        **drawn,
+        value_objective=trial.suggest_categorical("value_objective", ["gamma", "lognormal"]),
         value_trees=trial.suggest_int("value_trees", 20, 200, log=True),
         value_max_depth=trial.suggest_int("value_max_depth", 1, 4),
         value_min_child_weight=trial.suggest_float("value_min_child_weight", 5.0, 60.0, log=True),
@@ -113,7 +160,7 @@ def tune(
     Parameters
     ----------
     trials
-        Trials the study shall have in the end; the first one is the default recipe.
+        Trials the study shall have in the end; the first ones are the defaults.
     budget_seconds
         Start no further trial after this time.
     jobs
@@ -125,38 +172,25 @@ def tune(
     """
     shop = workspace.shop()
     protocol = protocol_of(shop)
+    default = default_recipe(is_short=protocol.is_short)
     if not protocol.folds:
-        return TuneResult(Recipe(), None, None, None, 0, protocol.note)
+        return TuneResult(default, None, None, None, 0, protocol.note)
 
-    import optuna
-    from optuna.storages import JournalStorage
-    from optuna.storages.journal import JournalFileBackend
-
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    seed = workspace.settings.seed
     threads = max(1, workspace.settings.threads // jobs)
-    with workspace.console.step("tune") as step:
-        step.update("binning folds")
+    path = workspace.home.root / "studies" / f"{study_key(workspace, shop)}.journal"
+    with (
+        workspace.console.step("tune") as step,
+        open_study(path, space=SPACE_VERSION, seed=seed, resume=resume) as study,
+    ):
+        step.update("encoding folds")
         folds = bin_folds(workspace, protocol)
         if not folds:
             step.note = "nobody returned before the first test cutoff: defaults without tuning"
-            return TuneResult(Recipe(), None, None, None, 0, step.note)
-        journal = workspace.home.root / "studies" / f"{study_key(workspace, shop)}.journal"
-        journal.parent.mkdir(exist_ok=True)
-        if not resume:
-            journal.unlink(missing_ok=True)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            storage = JournalStorage(JournalFileBackend(str(journal)))
-        study = optuna.create_study(
-            study_name="clv",
-            storage=storage,
-            load_if_exists=True,
-            direction="maximize",
-            sampler=optuna.samplers.TPESampler(seed=workspace.settings.seed, n_startup_trials=5),
-            pruner=optuna.pruners.MedianPruner(n_startup_trials=4),
-        )
+            return TuneResult(default, None, None, None, 0, step.note)
         if not study.trials:
-            study.enqueue_trial(_default_parameters())
+            for family in ("hurdle", "offset"):
+                study.enqueue_trial(_default_parameters(family))
         done = len(_finished(study))
 
         with workspace.tracker.run(
@@ -170,7 +204,7 @@ def tune(
                     "trials": trials,
                     "jobs": jobs,
                     "folds": ", ".join(str(fold.test) for fold in protocol.folds),
-                    "seed": workspace.settings.seed,
+                    "seed": seed,
                 }
             )
 
@@ -178,102 +212,139 @@ def tune(
                 recipe = suggest(trial)
                 ginis: list[float] = []
                 for number, fold in enumerate(folds):
-                    hurdle = fit_boosters(fold.train, recipe, seed=workspace.settings.seed, threads=threads)
-                    parts = hurdle.predict_parts(fold.test)
+                    parts = fold.predict(recipe, threads=threads)
                     ginis.append(normalized_gini(fold.outcome.future_value, parts.expected_value))
-                    trial.set_user_attr(f"gini_fold_{number + 1}", ginis[-1])
                     trial.report(float(np.mean(ginis)), number)
                     if number + 1 < len(folds) and trial.should_prune():
+                        trial.set_user_attr("ginis", ginis)
                         raise optuna.TrialPruned
+                trial.set_user_attr("ginis", ginis)
                 return float(np.mean(ginis))
 
             def record(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
                 complete = trial.state == optuna.trial.TrialState.COMPLETE
-                metrics = {name: value for name, value in trial.user_attrs.items() if name.startswith("gini_fold_")}
+                ginis = trial.user_attrs.get("ginis", [])
+                metrics = {f"gini_fold_{number + 1}": value for number, value in enumerate(ginis)}
                 if complete and trial.value is not None:
                     metrics["cv_gini"] = trial.value
                 workspace.tracker.trial(
                     run,
-                    f"trial {trial.number}{'' if complete else ' (pruned)'}",
+                    f"trial {trial.number} {trial.params.get('family', '')}{'' if complete else ' (pruned)'}",
                     params=trial.params,
                     metrics=metrics,
-                    tags={**shop_tags(shop), "clv.kind": "trial", "clv.state": trial.state.name.lower()},
+                    tags={
+                        **shop_tags(shop),
+                        "clv.kind": "trial",
+                        "clv.state": trial.state.name.lower(),
+                        "clv.family": trial.params.get("family", ""),
+                    },
                     status="FINISHED" if complete else "KILLED",
                 )
-                step.update(f"best cv gini {study.best_value:.3f}", len(_finished(study)), trials)
+                best = max((t.value for t in _complete(study) if t.value is not None), default=float("nan"))
+                step.update(f"best cv gini {best:.3f}", len(_finished(study)), trials)
+
+            import optuna
 
             step.update("", done, trials)
             if done < trials:
                 study.optimize(
                     objective, n_trials=trials - done, timeout=budget_seconds, n_jobs=jobs, callbacks=[record]
                 )
-            step.update("choosing the family")
-            best = Recipe(**study.best_params)
-            parts = [
-                fit_boosters(fold.train, best, seed=workspace.settings.seed, threads=threads).predict_parts(fold.test)
-                for fold in folds
-            ]
-            best, differences = choose_mix(best, folds, parts, workspace.settings.seed)
-            default = next(
-                (t.value for t in study.trials if t.state.name == "COMPLETE" and t.params == _default_parameters()),
+            step.update("choosing the recipe")
+            complete = _complete(study)
+            best_trial = max(complete, key=lambda trial: trial.value, default=None)
+            found = candidates(default, _best_by_family(complete), folds, threads=workspace.settings.threads)
+            best, differences = choose(found, default, [fold.outcome for fold in folds], seed)
+            value = best_trial.value if best_trial is not None else None
+            of_default = next(
+                (t.value for t in complete if t.params == _default_parameters("hurdle")),
                 None,
             )
             count = len(_finished(study))
+            figures = {"cv_gini": value, "default_cv_gini": of_default}
             run.log(
                 params={f"best_{name}": value for name, value in best.model_dump().items()},
-                metrics={
-                    "cv_gini": study.best_value,
-                    **{f"history_{100 * weight:.0f}_over_default": d.estimate for weight, d in differences.items()},
-                    **({"default_cv_gini": default} if default is not None else {}),
-                },
-                tags={
-                    "clv.family": best.family,
-                    **{f"clv.history_{100 * weight:.0f}": f"{d.verdict}" for weight, d in differences.items()},
-                },
+                metrics={name: figure for name, figure in figures.items() if figure is not None}
+                | {f"over_default/{name}": d.estimate for name, d in differences.items()},
+                tags={"clv.family": best.family, "clv.chosen": best.describe()}
+                | {f"clv.over_default.{name}": d.verdict for name, d in differences.items()},
             )
             run.json(best.model_dump(), "recipe.json")
-        step.note = f"{count} trials on {len(folds)} folds, best cv gini {study.best_value:.3f}"
-        if default is not None:
-            step.note += f" (defaults {default:.3f})"
+        step.note = f"{count} trials on {len(folds)} folds"
+        if value is not None:
+            step.note += f", best cv gini of XGBoost alone {value:.3f}"
         step.note += f"; {best.describe()}"
-    return TuneResult(best, study.best_value, default, run.id, count)
+        if best == default:
+            step.note += " (the default: nothing was told to be better)"
+    return TuneResult(best, value, of_default, run.id, count)
 
 
-def choose_mix(
-    recipe: Recipe, folds: Sequence[FoldData], hurdle: Sequence[Parts], seed: int
-) -> tuple[Recipe, dict[float, Difference]]:
-    """Choose how much buy till you die weighs in the mix with XGBoost.
+def candidates(
+    default: Recipe, tuned: Mapping[str, Recipe], folds: Sequence[FoldData], *, threads: int
+) -> dict[str, tuple[Recipe, list[Parts]]]:
+    """The default recipe and those that may take its place, and what each predicts of every fold, bagged.
 
-    The default blend stays unless another weight (none: XGBoost alone; all: buy till you die alone) is better in the
-    paired bootstrap over the folds; of several the one with the highest mean Gini.
+    Parameters
+    ----------
+    default
+        A blend; it stays if nothing is better.
+    tuned
+        The best recipe found of each family of XGBoost.
+    """
+    histories = [fold.history for fold in folds]
+
+    def predicted(recipe: Recipe) -> list[Parts]:
+        return [fold.predict(recipe, threads=threads, bags=recipe.bags) for fold in folds]
+
+    found: dict[str, tuple[Recipe, list[Parts]]] = {}
+    for stem, recipe in {"": default, "tuned_": tuned.get("hurdle", default)}.items():
+        alone = recipe.model_copy(update={"family": "hurdle", "history_weight": default.history_weight})
+        if any(alone == known for known, _ in found.values()):
+            continue
+        hurdle = predicted(alone)
+        found[f"{stem}hurdle"] = (alone, hurdle)
+        for weight in sorted({*HISTORY_WEIGHTS, default.history_weight}):
+            blend = alone.model_copy(update={"family": "blend", "history_weight": weight})
+            mixed = [mix(parts, history, weight) for parts, history in zip(hurdle, histories, strict=True)]
+            found[f"{stem}blend_{100 * weight:.0f}"] = (blend, mixed)
+    for family in ("offset", "tweedie"):
+        if family in tuned:
+            found[family] = (tuned[family], predicted(tuned[family]))
+    found["btyd"] = (default.model_copy(update={"family": "btyd"}), histories)
+    return found
+
+
+def choose(
+    found: Mapping[str, tuple[Recipe, Sequence[Parts]]], default: Recipe, outcomes: Sequence[Outcome], seed: int
+) -> tuple[Recipe, dict[str, Difference]]:
+    """Keep the default recipe unless another is better in the paired bootstrap over the folds.
+
+    Better is who ranks customers better by value (normalized Gini), or better by who returns (ROC AUC, which the few
+    large customers blur less) and no worse by value. Of several the one with the highest mean Gini is chosen.
 
     Returns
     -------
     Recipe
-        With its family and weight.
+        The chosen one.
     dict
-        The paired differences in normalized Gini from the default, by weight.
+        The paired differences in normalized Gini from the default, of those whose mean Gini is above its.
     """
-    default = recipe.history_weight
-    mixes = {
-        weight: [mix(parts, fold.history, weight) for parts, fold in zip(hurdle, folds, strict=True)]
-        for weight in {*HISTORY_WEIGHTS, default}
+    mean = {
+        name: np.mean([normalized_gini(o.future_value, p.expected_value) for p, o in zip(parts, outcomes, strict=True)])
+        for name, (_, parts) in found.items()
     }
-    draws = resample(
-        {str(weight): parts for weight, parts in mixes.items()},
-        [fold.outcome for fold in folds],
-        rng=np.random.default_rng(seed),
-    )
-    differences = {
-        weight: paired(draws, str(weight), str(default))["normalized_gini"]
-        for weight in HISTORY_WEIGHTS
-        if weight != default
-    }
-    better = {weight: d.estimate for weight, d in differences.items() if d.verdict == "better"}
-    weight = max(better, key=lambda weight: better[weight]) if better else default
-    family: Family = "hurdle" if weight == 0 else "btyd" if weight == 1 else "blend"
-    update = {"family": family, "history_weight": weight if family == "blend" else default}
-    return recipe.model_copy(update=update), differences
+    [holder] = [name for name, (recipe, _) in found.items() if recipe == default]
+    names = [name for name in found if mean[name] > mean[holder]]
+    draws = resample({name: found[name][1] for name in [holder, *names]}, outcomes, rng=np.random.default_rng(seed))
+    differences = {name: paired(draws, name, holder) for name in names}
+    better = [
+        name
+        for name, d in differences.items()
+        if d["normalized_gini"].verdict == "better"
+        or (d["roc_auc"].verdict == "better" and d["normalized_gini"].verdict != "worse")
+    ]
+    chosen = max(better, key=lambda name: mean[name], default=holder)
+    return found[chosen][0], {name: d["normalized_gini"] for name, d in differences.items()}
 
 
 def protocol_of(shop: Shop) -> Plan:
@@ -297,22 +368,29 @@ def protocol_of(shop: Shop) -> Plan:
 
 
 def bin_folds(workspace: Workspace, protocol: Plan) -> list[FoldData]:
-    """Encode and bin once every fold that somebody returned in."""
+    """Encode once every fold that somebody returned in."""
     needed = sorted({cutoff for fold in protocol.folds for cutoff in (*fold.train, fold.test)})
-    snapshots = read_snapshots(workspace.warehouse, workspace.contract, needed)
+    snapshots = workspace.snapshots(needed)
     pairs = [(snapshots.at(*fold.train), snapshots.at(fold.test)) for fold in protocol.folds]
     horizon_days = workspace.shop().horizon_days
-    return [_bin_fold(workspace, train, test, horizon_days) for train, test in pairs if can_learn(train, test)]
+    return [_fold(workspace, train, test, horizon_days) for train, test in pairs if can_learn(train, test)]
 
 
-def _bin_fold(workspace: Workspace, train: Snapshots, test: Snapshots, horizon_days: int) -> FoldData:
+def _fold(workspace: Workspace, train: Snapshots, test: Snapshots, horizon_days: int) -> FoldData:
     encoder = make_encoder(workspace.contract, train.frame)
-    binned = bin_rows(
-        encoder, encoder.encode(train.frame), train.is_return, train.future_value, seed=workspace.settings.seed
+    matrix, rows = encoder.encode(test.frame), encoder.encode(train.frame)
+    history = fit_history(encoder, test.frame, horizon_days)
+    return FoldData(
+        encoder=encoder,
+        matrix=rows,
+        is_return=train.is_return,
+        future_value=train.future_value,
+        test=matrix,
+        outcome=Outcome(test.customer_id, test.is_return, test.future_value),
+        history=history.predict_parts(matrix),
+        start=history.predict_parts(rows),
+        seed=workspace.settings.seed,
     )
-    matrix = encoder.encode(test.frame)
-    history = fit_history(encoder, test.frame, horizon_days).predict_parts(matrix)
-    return FoldData(binned, matrix, Outcome(test.customer_id, test.is_return, test.future_value), history)
 
 
 def study_key(workspace: Workspace, shop: Shop) -> str:
@@ -339,8 +417,19 @@ def shop_tags(shop: Shop) -> dict[str, object]:
     }
 
 
-def _default_parameters() -> dict[str, object]:
-    return Recipe().model_dump(exclude={"family", "history_weight", "bags"})
+def _default_parameters(family: str) -> dict[str, Any]:
+    left_out = {"family", "history_weight", "bags", "tweedie_power"}
+    return {"family": family, **Recipe().model_dump(exclude=left_out)}
+
+
+def _best_by_family(trials: Sequence[optuna.trial.FrozenTrial]) -> dict[str, Recipe]:
+    """The recipe of the best trial of each family."""
+    ordered = sorted(trials, key=lambda trial: trial.value or 0.0)
+    return {trial.params["family"]: Recipe(**trial.params) for trial in ordered}
+
+
+def _complete(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
+    return [trial for trial in study.trials if trial.state.name == "COMPLETE"]
 
 
 def _finished(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -12,7 +14,7 @@ from experiments.console import Console
 
 if TYPE_CHECKING:  # imported where they are used: pandas, DuckDB and MLflow take seconds, `clv --help` should not
     from clv.contract import Contract
-    from clv.snapshots import Shop
+    from clv.snapshots import Shop, Snapshots
     from clv.warehouse import Warehouse
     from experiments.registry import Registry
     from experiments.tracking import Tracker
@@ -66,6 +68,12 @@ class Workspace:
         from experiments.registry import Registry
 
         return Registry(self.tracker, self.home)
+
+    def snapshots(self, cutoffs: Sequence[date]) -> Snapshots:
+        """Labelled snapshots to train and test on; of a very large shop those of a sample of its customers."""
+        from clv.snapshots import MOST_ROWS, read_snapshots
+
+        return read_snapshots(self.warehouse, self.contract, cutoffs, most=MOST_ROWS, seed=self.settings.seed)
 
     def shop(self) -> Shop:
         """The shop as it is loaded and transformed now."""

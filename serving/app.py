@@ -67,7 +67,8 @@ def create_app(settings: ServingSettings) -> FastAPI:
             allow_headers=["Content-Type", "X-API-Key", HEADER],
             expose_headers=[HEADER],
         )
-    app.include_router(predict.router)  # first to be matched; it checks the key itself
+    app.include_router(predict.direct)  # first to be matched; it checks the key itself
+    app.include_router(predict.router)
     app.include_router(health.router)
     for routes in (metrics, model, explain, portfolio, customers):
         app.include_router(routes.router, dependencies=[Depends(check_key)])

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
-from anyio import fail_after
 from fastapi import Request
 
 from serving.problems import Problem
@@ -46,7 +46,7 @@ async def read_body(request: Request, limit: int, seconds: float) -> bytes:
         raise _too_large(limit)
     body = bytearray()
     try:
-        with fail_after(seconds):
+        async with asyncio.timeout(seconds):
             async for chunk in request.stream():
                 body += chunk
                 if len(body) > limit:

@@ -9,6 +9,7 @@ import duckdb
 import numpy as np
 import pandas as pd
 
+from serving.customers import Coder, Customers
 from serving.features import FeatureStore
 from serving.problems import Problem
 
@@ -92,7 +93,8 @@ def _check_prediction(predictor: Predictor, contract: list[Mapping[str, Any]]) -
     """Both ways in give the same answer, and it is one."""
     records = [{feature["name"]: _typical(feature, predictor) for feature in contract} for _ in range(2)]
     records[1] |= {feature["name"]: None for feature in contract if feature["nullable"]}
-    columns = predictor.columns(predictor.predict_matrix(predictor.encoder.encode_records(records)))
+    customers = Customers(["1", "2"], {name: [record[name] for record in records] for name in records[0]})
+    columns = predictor.columns(predictor.predict_matrix(Coder(predictor.encoder).matrix(customers)))
     frame = pd.DataFrame(
         {
             feature["name"]: pd.Series(

@@ -7,10 +7,9 @@ from dataclasses import fields
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from serving.customers import Customers
 from serving.model import ServedModel
-from serving.schemas import Customers
 
 _NAMED = 3
 """Features named in the sentence."""
@@ -18,18 +17,19 @@ _NAMED = 3
 _PARTS = ("p_return", "value_if_return", "expected_value")
 
 
-def explain(model: ServedModel, customers: Customers, matrix: NDArray[np.float32]) -> list[dict[str, Any]]:
+def explain(model: ServedModel, customers: Customers) -> list[dict[str, Any]]:
     """One explanation per customer: base, contributions (the strongest first) and the prediction they add up to.
 
     What no single feature accounts for (the cap on values, the mixing of several models) is told as ``other``.
     """
+    matrix = model.coder.matrix(customers)
     parts = model.predictor.predict_matrix(matrix)
     contributions = model.predictor.contributions(matrix)
     bases = dict(zip(_PARTS, ("p_return_base", "value_base", "expected_base"), strict=True))
     assert {*_PARTS, *bases.values()} <= {part.name for part in fields(contributions)}
     names = model.predictor.encoder.features
     explanations = []
-    for row, (customer_id, record) in enumerate(zip(customers.ids, customers.records, strict=True)):
+    for row, (customer_id, record) in enumerate(zip(customers.ids, customers.records(), strict=True)):
         prediction = {part: float(getattr(parts, part)[row]) for part in _PARTS}
         base = {part: float(np.ravel(getattr(contributions, bases[part]))[0]) for part in _PARTS}
         added = {part: getattr(contributions, part)[row].astype(float) for part in _PARTS}

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import queue
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
+from typing import Any
 
 import duckdb
-import pandas as pd
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
+from serving.customers import Customers
 from serving.problems import MAX_ERRORS, FieldError, Problem, invalid
 from serving.purchases import TABLES, Staged, stage_table, type_raw
 from serving.workspace import Workspace
@@ -36,18 +39,15 @@ class Snapshot:
 
     Attributes
     ----------
-    frame
-        Features of the customers that have a prediction, in order of their first row.
-    ids
-        Their ids.
+    customers
+        The customers that have a prediction, in order of their first row.
     left_out
         Customers without a purchase by that day, in order of their first row.
     staged
         The purchases they come from.
     """
 
-    frame: pd.DataFrame
-    ids: list[str]
+    customers: Customers
     left_out: list[str]
     staged: Staged
 
@@ -63,7 +63,7 @@ class FeatureStore:
 
     def __init__(self, threads: int) -> None:
         self._connection = _open(threads, "2GB")
-        # Few rows are not worth a second thread: handing them over costs more than they do.
+        # Few rows are not worth a second thread, nor a good plan: both cost more than they save.
         self._small = _open(1, "512MB")
         self._idle: queue.LifoQueue[Workspace] = queue.LifoQueue()
 
@@ -72,7 +72,7 @@ class FeatureStore:
         self._connection.close()
         self._small.close()
 
-    def snapshot(self, stage: Stage, features_sql: str, body_size: int) -> Snapshot:
+    def snapshot(self, stage: Stage, features_sql: str, names: Sequence[str], body_size: int) -> Snapshot:
         """Compute the features of every customer among some purchases.
 
         Parameters
@@ -81,6 +81,8 @@ class FeatureStore:
             Where the purchases come from.
         features_sql
             The model's SELECT.
+        names
+            The features among its columns.
         body_size
             Size of the body they came in.
 
@@ -91,9 +93,9 @@ class FeatureStore:
         """
         if body_size > _SMALL_BODY:
             with self._connection.cursor() as cursor:
-                return _snapshot(Workspace(cursor, TABLES, is_lasting=False), stage, features_sql)
+                return _snapshot(Workspace(cursor, TABLES, is_lasting=False), stage, features_sql, names)
         with self._lasting() as workspace:
-            return _snapshot(workspace, stage, features_sql)
+            return _snapshot(workspace, stage, features_sql, names)
 
     @contextmanager
     def _lasting(self) -> Iterator[Workspace]:
@@ -101,7 +103,9 @@ class FeatureStore:
         try:
             workspace = self._idle.get_nowait()
         except queue.Empty:
-            workspace = Workspace(self._small.cursor(), TABLES, is_lasting=True)
+            cursor = self._small.cursor()
+            cursor.execute("pragma disable_optimizer")
+            workspace = Workspace(cursor, TABLES, is_lasting=True)
         workspace.run_once("begin")
         try:
             yield workspace
@@ -123,12 +127,9 @@ class FeatureStore:
     def check(self, features_sql: str) -> list[str]:
         """Columns the SELECT makes of one purchase; raises what DuckDB raises if it can't run."""
         with self._connection.cursor() as cursor:
-            snapshot = _snapshot(
-                Workspace(cursor, TABLES, is_lasting=False),
-                lambda workspace: stage_table(workspace, _ONE_PURCHASE, date(2024, 1, 31), max_rows=1),
-                features_sql,
-            )
-        return list(snapshot.frame.columns)
+            workspace = Workspace(cursor, TABLES, is_lasting=False)
+            staged = stage_table(workspace, _ONE_PURCHASE, date(2024, 1, 31), max_rows=1)
+            return list(_features(workspace, staged, features_sql))
 
 
 def _open(threads: int, memory_limit: str) -> duckdb.DuckDBPyConnection:
@@ -138,16 +139,24 @@ def _open(threads: int, memory_limit: str) -> duckdb.DuckDBPyConnection:
             "enable_external_access": "false",
             "threads": str(threads),
             "memory_limit": memory_limit,
-            "lock_configuration": "true",
         },
     )
 
 
-def _snapshot(workspace: Workspace, stage: Stage, features_sql: str) -> Snapshot:
+def _snapshot(workspace: Workspace, stage: Stage, features_sql: str, names: Sequence[str]) -> Snapshot:
     staged = stage(workspace)
+    columns = _features(workspace, staged, features_sql)
+    is_known = ~_is_null(columns["customer_id"])
+    ids = columns["asked_id"]
+    customers = Customers(ids[is_known].tolist(), {name: _plain(columns[name])[is_known] for name in names})
+    return Snapshot(customers, ids[~is_known].tolist(), staged)
+
+
+def _features(workspace: Workspace, staged: Staged, features_sql: str) -> dict[str, NDArray[Any]]:
+    """Features by column, masked where they are null; ``customer_id`` is null where there are none."""
     type_raw(workspace, staged.as_of)
     _check_orders(workspace)
-    frame = workspace.run(
+    columns: dict[str, NDArray[Any]] = workspace.run(
         f"""
         select
             customers.customer_id as asked_id,
@@ -156,10 +165,20 @@ def _snapshot(workspace: Workspace, stage: Stage, features_sql: str) -> Snapshot
         left join ({features_sql.strip().rstrip(";")}) as features on customers.customer_id = features.customer_id
         order by customers.row
         """
-    ).df()
-    is_known = frame["customer_id"].notna().to_numpy()
-    ids = frame.pop("asked_id").to_numpy(dtype=object)
-    return Snapshot(frame[is_known], ids[is_known].tolist(), ids[~is_known].tolist(), staged)
+    ).fetchnumpy()
+    return columns
+
+
+def _is_null(column: NDArray[Any]) -> NDArray[np.bool_]:
+    return np.ma.getmaskarray(column)
+
+
+def _plain(column: NDArray[Any]) -> NDArray[Any]:
+    """The column without mask: NaN for a number that is not known, None for a text."""
+    if not isinstance(column, np.ma.MaskedArray):
+        return column
+    missing: Any = np.nan if column.dtype.kind == "f" else None
+    return np.where(np.ma.getmaskarray(column), missing, column.data)
 
 
 def _check_orders(workspace: Workspace) -> None:

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 
 from clv.errors import ClvError
 from serving.check import ModelRefusedError, check, check_successor
+from serving.customers import Coder
 from serving.features import FeatureStore
 from serving.model import ServedModel
 from serving.registry import Registry, Version
@@ -152,6 +153,7 @@ class Holder:
             predictor=predictor,
             folder=folder,
             reader=CustomerReader(predictor.about["contract"]),
+            coder=Coder(predictor.encoder),
             loaded_at=datetime.now(UTC),
         )
         _settle_memory()

@@ -11,12 +11,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic_core import to_json
 
+from clv.predictor import Parts
+from serving.customers import Coder
+from serving.helpers import Helpers
 from serving.registry import Version
 from serving.schemas import CustomerReader
 
 if TYPE_CHECKING:
     from clv.predictor import Predictor
+
+_FEWEST_SHARED = 100
+"""Customers worth a helper's while."""
+
+_PIECE = 1_000
+"""Predictions written at a time."""
 
 MAX_NAMED = 20
 """Most values or customers named in one warning."""
@@ -36,6 +46,8 @@ class ServedModel:
         Its files.
     reader
         Checks request bodies against its contract.
+    coder
+        Encodes customers for it.
     loaded_at
         When this service loaded it.
     """
@@ -44,6 +56,7 @@ class ServedModel:
     predictor: Predictor
     folder: Path
     reader: CustomerReader
+    coder: Coder
     loaded_at: datetime
 
     @property
@@ -77,34 +90,40 @@ class ServedModel:
         """Its figures by name."""
         return {file.name: file for file in sorted((self.folder / "figures").glob("*.png"))}
 
-    def columns(self, matrix: NDArray[np.float32]) -> dict[str, NDArray[np.float64]]:
+    def parts(self, matrix: NDArray[np.float32], helpers: Helpers) -> Parts:
+        """Both parts of the answer for an encoded matrix of customers; many of them are shared out."""
+        pieces = min(helpers.count, len(matrix) // _FEWEST_SHARED)
+        if pieces < 2:
+            return self.predictor.predict_matrix(matrix)
+        shared = helpers.map(self.predictor.predict_matrix, np.array_split(matrix, pieces))
+        p_return, value_if_return = zip(*((parts.p_return, parts.value_if_return) for parts in shared), strict=True)
+        return Parts(np.concatenate(p_return), np.concatenate(value_if_return))
+
+    def columns(self, matrix: NDArray[np.float32], helpers: Helpers) -> dict[str, NDArray[np.float64]]:
         """All columns of the answer for an encoded matrix of customers, none of it if there is no customer."""
-        return self.predictor.columns(self.predictor.predict_matrix(matrix)) if len(matrix) else {}
+        return self.predictor.columns(self.parts(matrix, helpers)) if len(matrix) else {}
 
     def answer(
-        self, ids: Sequence[str], columns: Mapping[str, NDArray[np.float64]], warnings: Sequence[str]
-    ) -> dict[str, Any]:
-        """The answer for customers with these columns."""
-        names = ("customer_id", *columns)
-        rows = zip(ids, *(column.tolist() for column in columns.values()), strict=True)
-        return {
-            "model": self.header,
-            "interval_level": self.about["interval_level"],
-            "predictions": [dict(zip(names, row, strict=True)) for row in rows],
-            "warnings": warnings,
-        }
-
-    def unknown_categories(self, records: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
-        """Values of categories the model has never seen, by feature."""
-        found = {
-            name: sorted({record[name] for record in records}.difference(known, (None,)))
-            for name, known in self._known.items()
-        }
-        return {name: values for name, values in found.items() if values}
+        self,
+        ids: Sequence[str],
+        columns: Mapping[str, NDArray[np.float64]],
+        warnings: Sequence[str],
+        features: Sequence[Mapping[str, Any]] = (),
+    ) -> bytes:
+        """The answer for customers with these columns, and with their features if they are given, as JSON."""
+        names = ("customer_id", *columns, *(("features",) if features else ()))
+        values = [ids, *(column.tolist() for column in columns.values()), *((features,) if features else ())]
+        rows = [dict(zip(names, row, strict=True)) for row in zip(*values, strict=True)]
+        # Written in pieces: each holds the interpreter, and other requests want a turn.
+        pieces = (to_json(rows[start : start + _PIECE], inf_nan_mode="null") for start in range(0, len(rows), _PIECE))
+        predictions = b",".join(piece[1:-1] for piece in pieces)
+        return b'%b%b],"warnings":%b}' % (self._head, predictions, to_json(warnings))
 
     @cached_property
-    def _known(self) -> dict[str, frozenset[str]]:
-        return {name: frozenset(values) for name, values in self.predictor.encoder.vocabulary.items()}
+    def _head(self) -> bytes:
+        """What comes before the predictions."""
+        head = {"model": self.header, "interval_level": self.about["interval_level"], "predictions": []}
+        return to_json(head)[: -len("]}")]
 
 
 def unknown_warnings(unknown: Mapping[str, Sequence[str]]) -> list[str]:

@@ -83,18 +83,19 @@ def snapshot(service: Service, model: ServedModel, purchases: PurchasesBody) -> 
     Problem
         422 naming rows and columns, if the purchases can't be used.
     """
-    max_rows, features_sql = service.settings.max_purchase_rows, model.predictor.features_sql
+    max_rows, size = service.settings.max_purchase_rows, len(purchases.content)
+    features_sql, names = model.predictor.features_sql, model.predictor.encoder.features
     if purchases.media_type == JSON:
         found = service.features.snapshot(
-            lambda workspace: stage_json(workspace, purchases.content, max_rows), features_sql, len(purchases.content)
+            lambda workspace: stage_json(workspace, purchases.content, max_rows), features_sql, names, size
         )
     else:
         day = parse_day(purchases.as_of)
         table = read_table(purchases.content, purchases.media_type, max_rows)
         found = service.features.snapshot(
-            lambda workspace: stage_table(workspace, table, day, max_rows), features_sql, len(purchases.content)
+            lambda workspace: stage_table(workspace, table, day, max_rows), features_sql, names, size
         )
-    warnings = [*found.staged.warnings, *unknown_warnings(model.predictor.encoder.unknown(found.frame))]
+    warnings = [*found.staged.warnings, *unknown_warnings(model.coder.unknown(found.customers))]
     if found.left_out:
         count = len(found.left_out)
         warnings.append(

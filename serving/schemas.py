@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Any, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, create_model
 from pydantic_core import from_json
 
+from serving.customers import Customers
 from serving.problems import FieldError, field_error, invalid, invalid_field
 
 LARGEST = 3.0e38
@@ -42,22 +42,6 @@ def _annotation(feature: Mapping[str, Any]) -> Any:
     return annotation | None if feature["nullable"] else annotation
 
 
-@dataclass(frozen=True)
-class Customers:
-    """Customers as asked for.
-
-    Attributes
-    ----------
-    ids
-        Their ids, in order.
-    records
-        Their features, in the same order.
-    """
-
-    ids: list[str]
-    records: list[dict[str, Any]]
-
-
 class CustomerReader:
     """Reads and checks bodies of ``POST /predict`` for one contract.
 
@@ -74,6 +58,7 @@ class CustomerReader:
             customer_id=(CustomerId, ...),
             features=(features_model(contract), ...),
         )
+        self._names = [feature["name"] for feature in contract]
         self._chunk: TypeAdapter[list[Any]] = TypeAdapter(list[self.customer])  # type: ignore[name-defined]
 
     @cached_property
@@ -102,7 +87,10 @@ class CustomerReader:
                 ]
         if errors:
             raise invalid(errors)
-        return Customers([one.customer_id for one in customers], [one.features.__dict__ for one in customers])
+        records = [one.features.__dict__ for one in customers]
+        return Customers(
+            [one.customer_id for one in customers], {name: [record[name] for record in records] for name in self._names}
+        )
 
 
 def _rows(body: bytes, max_rows: int) -> list[Any]:

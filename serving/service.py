@@ -14,6 +14,7 @@ from fastapi import Depends, Request
 from numpy.typing import NDArray
 
 from serving.features import FeatureStore
+from serving.helpers import Helpers
 from serving.holder import Holder
 from serving.metrics import Metrics
 from serving.model import ServedModel
@@ -41,6 +42,8 @@ class Service:
         The log of predictions, if it is on.
     large
         Lets so many large requests be worked on at once; the others wait, health and small requests do not.
+    helpers
+        Threads that share out the trees of large requests.
     draining
         Set when the service is about to end: each connection then gets one more answer.
     """
@@ -53,10 +56,12 @@ class Service:
     metrics: Metrics
     log: PredictionLog | None
     large: CapacityLimiter = field(init=False)
+    helpers: Helpers = field(init=False)
     draining: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "large", CapacityLimiter(self.settings.threads))
+        object.__setattr__(self, "helpers", Helpers(self.settings.threads))
 
     def start(self) -> None:
         """Begin to follow the registry and to log."""
@@ -69,6 +74,7 @@ class Service:
         self.holder.stop()
         if self.log is not None:
             self.log.stop()
+        self.helpers.close()
         self.shop.close()
         self.features.close()
 

@@ -10,12 +10,17 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import streamlit as st
 
-from streamlit_app import preferences, service
+from streamlit_app import page, preferences, service
 
 
 def main() -> None:
     """Lay out the pages and show the one that was chosen."""
-    st.set_page_config(page_title="Customer lifetime value", page_icon=":material/monitoring:", layout="wide")
+    st.set_page_config(
+        page_title="Customer lifetime value",
+        page_icon=":material/monitoring:",
+        layout="wide",
+        initial_sidebar_state=230,
+    )
     pages = [
         st.Page("views/portfolio.py", title="Portfolio", icon=":material/groups:", url_path="portfolio", default=True),
         st.Page("views/customer.py", title="Customer", icon=":material/person_search:", url_path="customer"),
@@ -23,6 +28,7 @@ def main() -> None:
         st.Page("views/model.py", title="Model", icon=":material/fact_check:", url_path="model"),
     ]
     chosen = st.navigation(pages, position="sidebar")
+    page.carry_on()
     preferences.show()
     if (label := service.label()) is not None:
         st.info(label, icon=":material/science:")

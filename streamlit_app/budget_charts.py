@@ -6,7 +6,7 @@ import altair as alt
 import pandas as pd
 
 from streamlit_app.campaign import Campaign
-from streamlit_app.charting import AnyChart, localized
+from streamlit_app.charting import NUMBERS, AnyChart, localized
 from streamlit_app.money import Style, symbol
 from streamlit_app.palette import Colours
 
@@ -16,9 +16,9 @@ def profit_chart(campaign: Campaign, chosen: int, currency: str, colours: Colour
     everybody = len(campaign.profits) - 1
     reach = campaign.break_even if campaign.break_even is not None else everybody
     frame = campaign.curve(min(everybody, max(round(1.15 * reach), 2 * chosen, 10)))
-    x = alt.X("customers:Q", title="customers contacted, the best first", axis=alt.Axis(format=",", tickCount=6))
+    x = alt.X("customers:Q", title="customers contacted, the best first", axis=alt.Axis(format=NUMBERS, tickCount=6))
     title = f"expected profit, {symbol(currency)}"
-    axis = alt.Axis(format=",", tickCount=6)
+    axis = alt.Axis(format=NUMBERS, tickCount=6)
     money = [
         alt.Tooltip(f"{name}:Q", title=title, format=",.0f")
         for name, title in (

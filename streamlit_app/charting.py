@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import altair as alt
 
 from streamlit_app.money import Style
 
+NUMBERS = ",~f"
+"""Format of the numbers on an axis: as many digits as they need."""
+
 AnyChart = alt.Chart | alt.LayerChart | alt.FacetChart
 
 
-def localized(chart: AnyChart, style: Style) -> AnyChart:
+Kind = TypeVar("Kind", bound=AnyChart)
+
+
+def localized(chart: Kind, style: Style) -> Kind:
     """Write the chart's numbers as people are used to."""
     number = alt.NumberLocale(decimal=style.decimal, thousands=style.thousands, grouping=[3], currency=["", ""])
-    localized: AnyChart = chart.configure(locale=alt.Locale(number=number))
-    return localized
+    written: Kind = chart.configure(locale=alt.Locale(number=number))
+    return written

@@ -9,7 +9,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from streamlit_app.charting import AnyChart, localized
+from streamlit_app.charting import NUMBERS, AnyChart, localized
 from streamlit_app.money import Style, symbol
 from streamlit_app.palette import Colours
 
@@ -26,8 +26,8 @@ def timeline_chart(
     ahead = pd.DataFrame(days).assign(text=f"next {horizon_days} days")
     shade = alt.Chart(ahead).mark_rect(color=colours.second, opacity=0.15).encode(x="start:T", x2="end:T")
     label = alt.Chart(ahead).mark_text(align="right", baseline="top", dx=-4, dy=4, color=colours.text)
-    x = alt.X("day:T", title=None, axis=alt.Axis(tickCount=8))
-    y = alt.Y("amount:Q", title=f"amount, {symbol(currency)}", axis=alt.Axis(format=",", tickCount=5))
+    x = alt.X("day:T", title=None, axis=alt.Axis(format="%Y-%m", tickCount=6, labelOverlap="greedy"))
+    y = alt.Y("amount:Q", title=f"amount, {symbol(currency)}", axis=alt.Axis(format=NUMBERS, tickCount=5))
     base = alt.Chart(purchases.assign(zero=0.0)).encode(
         x=x,
         tooltip=[
@@ -126,7 +126,7 @@ def waterfall_chart(frame: pd.DataFrame, currency: str, colours: Colours, style:
     )
     scale = alt.Scale(domain=[low, high + room], nice=False)
     bars = base.mark_bar(cornerRadius=2, height={"band": 0.7}).encode(
-        x=alt.X("start:Q", title=f"{symbol(currency)}", scale=scale, axis=alt.Axis(format=",", tickCount=5)),
+        x=alt.X("start:Q", title=f"{symbol(currency)}", scale=scale, axis=alt.Axis(format=NUMBERS, tickCount=5)),
         x2="end:Q",
         color=alt.Color(
             "kind:N",

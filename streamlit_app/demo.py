@@ -11,7 +11,6 @@ from pathlib import Path
 
 from clv.errors import UnavailableError
 from clv.settings import Settings
-from experiments.demo_shop import home_of
 
 LABEL = "A made-up demo shop: no real customer, no real money."
 
@@ -34,6 +33,8 @@ def build(where: Path, report: Report) -> Path:
     UnavailableError
         If it can't be built; says why.
     """
+    from experiments.demo_shop import home_of  # here, as an app in front of an API elsewhere needs none of it
+
     there = home_of(where)
     if there is not None:
         return there

@@ -11,11 +11,11 @@ import pandas as pd
 from streamlit_app.money import Style, symbol
 
 TIERS = {
-    "A": "the best, who together hold the first half of the expected revenue",
-    "B": "the next, up to 80 %",
-    "C": "all others",
+    "A": "hold the first half",
+    "B": "the next 30 %",
+    "C": "the last 20 %",
 }
-"""Value tiers; customers of equal value are in one tier."""
+"""Value tiers, by what the best hold of the expected revenue; customers of equal value are in one tier."""
 
 _TIER_ENDS = (0.5, 0.8)
 _FEW_BANDS = 4

@@ -82,7 +82,9 @@ def interval(values: Sequence[float | None] | None, style: Style, digits: int = 
     """
     if not values or values[0] is None:
         return NONE
-    estimate, low, high = (None if value is None else style.number(value + 0.0, digits) for value in values)
+    estimate, low, high = (
+        None if value is None else style.number(round(value, digits) + 0.0, digits) for value in values
+    )
     return str(estimate) if low is None or high is None else f"{estimate} ({low} to {high})"
 
 

@@ -9,6 +9,7 @@ from typing import Literal
 _SYMBOLS = {"BRL": "R$", "EUR": "€", "GBP": "£", "USD": "$", "JPY": "¥", "INR": "₹"}
 _MILLION = 1e6
 _CENTS_BELOW = 1_000
+_LEAST_PERCENT = 0.001
 NONE = "–"
 """Stands for a number that is not there."""
 
@@ -75,5 +76,9 @@ class Style:
         ('41 %', '1.2 %', '0,045 %')
         """
         percent = 100 * fraction
+        if math.isnan(percent):
+            return NONE
+        if 0 < percent < _LEAST_PERCENT:
+            return f"under {self.number(_LEAST_PERCENT, 3)} %"
         digits = 0 if percent >= 10 or percent == 0 else 1 if percent >= 1 else 2 if percent >= 0.1 else 3
-        return NONE if math.isnan(percent) else f"{self.number(percent, digits)} %"
+        return f"{self.number(percent, digits)} %"

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 import streamlit as st
 
 from clv.errors import ClvError
-from streamlit_app import shop
+from streamlit_app import preferences, shop
 from streamlit_app.client import ApiError, Client
 from streamlit_app.notices import show_error
 from streamlit_app.service import client
 
 PORTFOLIO, CUSTOMER = "views/portfolio.py", "views/customer.py"
+
+CUSTOMER_KEY = "customer"
+"""Name of the customer in the address of a page."""
+
+_CARRIED = "carried"
 
 
 def guarded(show: Callable[[Client, dict[str, Any]], None]) -> None:
@@ -37,3 +42,15 @@ def shop_or_hint(api: Client, facts: Mapping[str, Any]) -> shop.Shop | None:
         )
         st.page_link(PORTFOLIO, label="Upload a file on the page Portfolio", icon=":material/upload_file:")
     return found
+
+
+def open_customer(customer_id: str) -> NoReturn:
+    """Go to the page of this customer; what is set for all pages goes along."""
+    settings = {name: st.session_state[name] for name in preferences.KEYS}
+    st.session_state[_CARRIED] = {**settings, CUSTOMER_KEY: customer_id}
+    st.switch_page(CUSTOMER, query_params={})
+
+
+def carry_on() -> None:
+    """Set what the page before has sent along; comes before the widgets that show it."""
+    st.session_state.update(st.session_state.pop(_CARRIED, {}))

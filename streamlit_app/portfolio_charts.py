@@ -31,7 +31,7 @@ def bands_chart(bands: pd.DataFrame, colours: Colours, style: Style) -> AnyChart
         color=alt.Color(
             "of:N",
             scale=alt.Scale(domain=_SHARES, range=[colours.quiet, colours.accent]),
-            legend=alt.Legend(orient="top", title=None),
+            legend=alt.Legend(orient="top", title=None, labelLimit=0, columns=1),
         )
     )
     texts = base.mark_text(align="left", dx=4, color=colours.text, fontSize=11).encode(text="text:N")
@@ -53,6 +53,6 @@ def concentration_chart(curve: pd.DataFrame, half_share: float, colours: Colours
     equal = alt.Chart(ends).mark_line(color=colours.quiet, strokeDash=[4, 4]).encode(x=x, y=y)
     half = pd.DataFrame({"customers": [half_share], "revenue": [0.5], "text": [f"{style.share(half_share)} hold half"]})
     dot = alt.Chart(half).mark_point(filled=True, size=90, color=colours.second, opacity=1).encode(x=x, y=y)
-    text = alt.Chart(half).mark_text(align="left", dx=10, dy=10, color=colours.text, fontSize=12)
+    text = alt.Chart(half).mark_text(align="left", dx=8, dy=16, color=colours.text, fontSize=12)
     layers = alt.layer(area, equal, line, dot, text.encode(x=x, y=y, text="text:N"))
     return localized(layers.properties(height=330), style)

@@ -6,6 +6,9 @@ import streamlit as st
 
 from streamlit_app.money import Style, Unit
 
+KEYS = ("numbers", "money")
+"""Names of the two in the address of a page."""
+
 _MARKS = {
     "point": (",", "."),
     "comma": (".", ","),
@@ -20,13 +23,13 @@ _SPACE = {"bg", "cs", "et", "fi", "fr", "hu", "lt", "lv", "nb", "nn", "no", "pl"
 def show() -> None:
     """Draw the setting in the sidebar; without a choice the browser's language decides."""
     usual = _usual_marks(st.context.locale)
-    with st.sidebar.expander("Numbers and money", icon=":material/tune:"):
+    with st.sidebar.expander("Number format", icon=":material/tune:"):
         st.selectbox(
             "Numbers",
             list(_MARKS),
             index=list(_MARKS).index(usual),
-            format_func=lambda name: Style(*_MARKS[name]).number(1234.56, 2),
-            key="numbers",
+            format_func=_example,
+            key=KEYS[0],
             bind="query-params",
             help="In texts, charts and cards. Tables write decimal commas where your browser's language does.",
         )
@@ -34,16 +37,21 @@ def show() -> None:
             "Currency",
             _UNITS,
             format_func=lambda unit: Style(unit=unit).money(12.5, "USD"),
-            key="money",
+            key=KEYS[1],
             bind="query-params",
             help="The currency itself is the shop's.",
         )
 
 
+def _example(name: str) -> str:
+    """How the address of the page and people call it."""
+    return Style(*_MARKS[name]).number(1234.56, 2).replace("\N{NARROW NO-BREAK SPACE}", " ")
+
+
 def style() -> Style:
     """The style that was chosen."""
-    marks = st.session_state.get("numbers") or _usual_marks(st.context.locale)
-    return Style(*_MARKS[marks], unit=st.session_state.get("money") or "before")
+    marks = st.session_state.get(KEYS[0]) or _usual_marks(st.context.locale)
+    return Style(*_MARKS[marks], unit=st.session_state.get(KEYS[1]) or "before")
 
 
 def _usual_marks(locale: str | None) -> str:

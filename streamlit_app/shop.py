@@ -59,7 +59,7 @@ class Shop:
     warnings: tuple[str, ...] = ()
     purchases: pd.DataFrame | None = None
     features: pd.DataFrame | None = None
-    question: Any = None
+    question: tuple[Any, ...] | None = None
 
     @property
     def currency(self) -> str:

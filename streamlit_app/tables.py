@@ -45,7 +45,7 @@ def customers(shown: pd.DataFrame, shop: Shop, key: str) -> str | None:
         on_select="rerun" if is_selectable else "ignore",
         selection_mode="single-row",
         column_config={
-            "customer_id": st.column_config.TextColumn("Customer", pinned=True),
+            "customer_id": st.column_config.TextColumn("Customer"),
             "expected_value": _amount(
                 f"Expected value, {unit}", amount, f"Expected spend in the next {shop.horizon_days} days."
             ),

@@ -23,6 +23,7 @@ from streamlit_app.shop import Shop, forget, keep, uploaded
 Content = TypeVar("Content")
 
 _NONE = "(none)"
+_PREVIEW = 5
 _READ = "file_as_read"
 
 
@@ -33,7 +34,7 @@ class Question:
     Attributes
     ----------
     key
-        All that the answer depends on; an answer to another question is never shown.
+        All that the answer depends on, the files first; an answer to another question is never shown.
     name
         What people call the file.
     ask
@@ -42,7 +43,7 @@ class Question:
         What the customers' pages need, see :class:`streamlit_app.shop.Shop`.
     """
 
-    key: Any
+    key: tuple[Any, ...]
     name: str
     ask: Callable[[Progress], Answer]
     as_of_date: str | None = None
@@ -71,21 +72,23 @@ def answered(api: Client, facts: Mapping[str, Any], files: Sequence[Any]) -> Sho
         else:
             st.button("Forget this file", on_click=forget, icon=":material/delete:")
         return mine
+    ids = tuple((file.name, file.size, file.file_id) for file in files)
+    is_answered = mine is not None and mine.question is not None and mine.question[0] == ids
     try:
-        with st.container(border=True):
-            question = _question(api, facts, files)
+        with st.expander("How the file is read", expanded=not is_answered):
+            question = _question(api, facts, files, ids)
             if question is None:
                 return None
             if st.button("Predict", type="primary", icon=":material/play_arrow:"):
                 forget()
                 keep(_ask(question))
+                st.rerun()  # the answer is what is looked at now, no longer the file
     except InputError as error:
         show_input_error(str(error))
         return None
     except ApiError as error:
         show_error(error)
         return None
-    mine = uploaded()
     return mine if mine is not None and mine.question == question.key else None
 
 
@@ -105,7 +108,7 @@ def _explain(facts: Mapping[str, Any]) -> None:
             f"One row per customer with the {len(names)} features of the model, as dbt's `customer_snapshots` has "
             "them; the page *Model* describes each."
         )
-        st.code("\n".join(textwrap.wrap(", ".join(["customer_id", *names]), 40)[:3]), language="csv")
+        st.code("\n".join(textwrap.wrap(", ".join(["customer_id", *names]), 28)[:3]), language="csv")
     with olist.container(border=True, height="stretch"):
         st.subheader("Olist's orders", anchor=False)
         st.markdown(
@@ -119,10 +122,9 @@ def _explain(facts: Mapping[str, Any]) -> None:
     )
 
 
-def _question(api: Client, facts: Mapping[str, Any], files: Sequence[Any]) -> Question | None:
+def _question(api: Client, facts: Mapping[str, Any], files: Sequence[Any], ids: Any) -> Question | None:
     """What the files are, and what can be asked about them; None until people have said enough."""
     names = [file.name for file in files]
-    ids = tuple((file.name, file.size, file.file_id) for file in files)
     # Loading tables needs DuckDB and more, which other files and pages do without.
     from streamlit_app import olist
 
@@ -160,23 +162,23 @@ def _about_olist(api: Client, ids: Any, files: Mapping[str, bytes]) -> Question:
             def tell(step: str) -> None:
                 status.update(label=f"Olist's tables: {step} …")
 
-            return olist.read(files, tell)
+            orders = olist.read(files, tell)
+            status.update(label="Olist's tables are read", state="complete")
+            return orders
 
     orders = _once(ids, load)
     found = f"Olist's tables: {len(orders.purchases):,} orders."
     st.success(found, icon=":material/receipt_long:")
-    as_of = _as_of(st, orders.as_of_date)
-    with st.expander("First rows and what is worth knowing"):
-        st.markdown("\n".join(f"- {note}" for note in orders.notes))
-        _preview(orders.purchases)
+    st.caption("Worth knowing: " + " ".join(note[0].upper() + note[1:] for note in orders.notes))
+    as_of = _as_of(st.columns(4)[0], orders.as_of_date)
+    _preview(orders.purchases)
     return _about_purchases(api, (ids, as_of), next(iter(files)), orders.purchases, as_of)
 
 
 def _about_features(api: Client, contract: Sequence[dict[str, Any]], ids: Any, frame: pd.DataFrame) -> Question:
     uploads.check_features(frame.columns, [feature["name"] for feature in contract])
     st.success(f"A file of features: {len(frame):,} customers.", icon=":material/table_view:")
-    with st.expander("First rows"):
-        _preview(frame)
+    _preview(frame)
     return Question(
         (ids,),
         ids[0][0],
@@ -197,9 +199,11 @@ def _about_log(api: Client, facts: Mapping[str, Any], ids: Any, frame: pd.DataFr
     matching = _look(first, second, frame, matching)
     purchases, usual = _matched(ids, frame, matching)
     as_of = _as_of(third, usual or date.today())
-    with st.expander("First rows, as they are understood"):
-        _preview(purchases.rename(columns=matching.columns))
-    st.caption(f"Amounts are taken as {symbol(facts['model']['currency'])}, the currency the model has learnt in.")
+    _preview(purchases.rename(columns=matching.columns))
+    st.caption(
+        "The first rows, as they are understood. Amounts are taken as "
+        f"{symbol(facts['model']['currency'])}, the currency the model has learnt in."
+    )
     return _about_purchases(api, (ids, matching, as_of), ids[0][0], purchases, as_of, matching.columns)
 
 
@@ -215,7 +219,8 @@ def _about_purchases(
     if is_later.all():
         raise InputError(f"All purchases are after {as_of}; choose a later as-of day.")
     if is_later.any():
-        st.caption(f"{int(is_later.sum()):,} rows after {as_of} are left out.")
+        count = int(is_later.sum())
+        st.caption(f"{count:,} row{'' if count == 1 else 's'} after {as_of} left out.")
     known = purchases[~is_later]
     return Question(
         key,
@@ -285,7 +290,7 @@ def _pick(column: Any, label: str, options: list[str], chosen: str | None) -> st
 
 
 def _preview(frame: pd.DataFrame) -> None:
-    st.dataframe(frame.head(20), hide_index=True, width="stretch")
+    st.dataframe(frame.head(_PREVIEW), hide_index=True, width="stretch")
 
 
 def _ask(question: Question) -> Shop:

@@ -39,16 +39,17 @@ def controls(
     """
     facts = {feature["name"]: feature for feature in contract}
     can_change = [name for name in strongest if _can_change(facts[name], features[name])]
-    chosen = st.multiselect(
-        "What to change",
-        can_change,
-        default=can_change[:_SHOWN],
+    changed = dict(features)
+    for name in can_change[:_SHOWN]:
+        changed[name] = _control(f"{name}-{customer_id}", facts[name], features[name])
+    more = st.multiselect(
+        "Change more",
+        can_change[_SHOWN:],
         format_func=plain,
-        key=f"change-{customer_id}",
+        key=f"more-{customer_id}",
         placeholder="choose features",
     )
-    changed = dict(features)
-    for name in chosen:
+    for name in more:
         changed[name] = _control(f"{name}-{customer_id}", facts[name], features[name])
     return changed
 

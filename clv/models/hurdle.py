@@ -1,7 +1,9 @@
-"""The XGBoost hurdle: logistic P(return), gamma regression of the spend of those who return."""
+"""The XGBoost families: two boosters, P(return) and a spend, read in one of the predictor's ``FORMS``."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +15,7 @@ from numpy.typing import NDArray
 from clv.contract import Contract
 from clv.errors import InputError
 from clv.models.recipe import Recipe
-from clv.predictor import Encoder, Hurdle
+from clv.predictor import Encoder, Hurdle, Parts, start_margins
 
 MAX_BIN = 128
 """Histogram bins of a column; half of XGBoost's default, no loss seen and less memory."""
@@ -21,22 +23,38 @@ MAX_BIN = 128
 SMALLEST_SPEND = 0.01
 """A returner's net spend can be 0 after returns; gamma regression needs more."""
 
-
 OTHERS_PER_RETURNER = 15
 """Where returners are rare, a bag takes about this many others for each of them."""
 
 FEWEST_OTHERS = 0.25
 """Smallest share of the others in a bag."""
 
+MONOTONE_RETURN = {"purchase_count": 1, "recency_days": -1}
+MONOTONE_VALUE = {"amount_mean": 1}
+"""Signs of what a feature may do, if the recipe asks for it."""
+
 
 @dataclass(frozen=True)
 class Binned:
-    """Training rows of one bag, binned once, to be reused by every trial."""
+    """Training rows of one bag, binned once, to be reused by every trial.
+
+    Attributes
+    ----------
+    returns
+        Every row of the bag, labelled by who returned.
+    values
+        Those who returned, labelled by their spend; for ``tweedie`` every row.
+    base_rate, mean_value
+        What the boosters start from.
+    form
+        How the boosters are read; for ``offset`` the rows carry the margins they start from.
+    """
 
     returns: xgb.QuantileDMatrix
     values: xgb.QuantileDMatrix
     base_rate: float
     mean_value: float
+    form: str = "hurdle"
 
 
 def make_encoder(contract: Contract, X: pd.DataFrame) -> Encoder:
@@ -56,11 +74,20 @@ def bin_rows(
     future_value: NDArray[np.float64],
     *,
     seed: int,
+    form: str = "hurdle",
+    start: Parts | None = None,
 ) -> Binned:
     """Bin a bag of an encoded matrix of labelled snapshots: every returner, and all or a part of the others.
 
     99 of 100 rows may be customers who did not return. They hold little that a part of them does not, so a bag draws
     that part and weighs it up: bags cost less, differ more, and their mean sees nearly all rows.
+
+    Parameters
+    ----------
+    form
+        One of the predictor's ``FORMS``.
+    start
+        What buy till you die says of the rows, for ``offset``.
 
     Raises
     ------
@@ -79,19 +106,28 @@ def bin_rows(
         others = np.random.default_rng(seed).choice(others, size=int(share * len(others)), replace=False)
     rows = np.sort(np.concatenate([returners, others]))
     weight = np.where(is_return[rows], 1.0, max(1.0, 1.0 / share))
-    spend = np.maximum(future_value[returners], SMALLEST_SPEND)
+    spend = np.maximum(future_value, SMALLEST_SPEND)
     shape: dict[str, Any] = {
         "feature_names": list(encoder.features),
         "feature_types": encoder.feature_types,
         "enable_categorical": True,
         "max_bin": MAX_BIN,
     }
-    return Binned(
-        returns=xgb.QuantileDMatrix(matrix[rows], label=is_return[rows].astype(np.float32), weight=weight, **shape),
-        values=xgb.QuantileDMatrix(matrix[returners], label=spend, **shape),
-        base_rate=float(np.mean(is_return)),
-        mean_value=float(np.mean(spend)),
-    )
+    returns = xgb.QuantileDMatrix(matrix[rows], label=is_return[rows].astype(np.float32), weight=weight, **shape)
+    base_rate, mean_value = float(np.mean(is_return)), float(np.mean(spend[returners]))
+    if form == "tweedie":
+        paid = np.where(is_return, spend, 0.0)
+        values = xgb.QuantileDMatrix(matrix[rows], label=paid[rows], weight=weight, ref=returns, **shape)
+        return Binned(returns, values, base_rate, float(np.mean(paid)), form)
+    values = xgb.QuantileDMatrix(matrix[returners], label=spend[returners], **shape)
+    if form == "offset":
+        if start is None:
+            raise ValueError("An offset model needs what buy till you die says.")
+        p_start, value_start = start_margins(start)
+        returns.set_base_margin(p_start[rows].astype(np.float32))
+        values.set_base_margin(value_start[returners].astype(np.float32))
+        base_rate, mean_value = 0.5, 1.0  # margins of 0: all is in the rows'
+    return Binned(returns, values, base_rate, mean_value, form)
 
 
 def fit_boosters(binned: Binned, recipe: Recipe, *, seed: int, threads: int) -> Hurdle:
@@ -106,6 +142,11 @@ def fit_boosters(binned: Binned, recipe: Recipe, *, seed: int, threads: int) -> 
         "colsample_bytree": recipe.colsample,
         "reg_lambda": recipe.reg_lambda,
     }
+    names = set(binned.returns.feature_names or [])
+    signs = [
+        {name: sign for name, sign in wanted.items() if recipe.monotone and name in names}
+        for wanted in (MONOTONE_RETURN, MONOTONE_VALUE)
+    ]
     p_return = xgb.train(
         {
             **shared,
@@ -113,19 +154,43 @@ def fit_boosters(binned: Binned, recipe: Recipe, *, seed: int, threads: int) -> 
             "base_score": min(max(binned.base_rate, 1e-6), 1 - 1e-6),
             "max_depth": recipe.max_depth,
             "min_child_weight": recipe.min_child_weight,
+            "monotone_constraints": signs[0],
         },
         binned.returns,
         num_boost_round=recipe.trees,
     )
+    is_tweedie = binned.form == "tweedie"
+    is_log_normal = recipe.value_objective == "lognormal" and not is_tweedie
     value = xgb.train(
         {
             **shared,
-            "objective": "reg:gamma",
+            **({"tweedie_variance_power": recipe.tweedie_power} if is_tweedie else {}),
+            "objective": "reg:tweedie" if is_tweedie else "reg:gamma",
             "base_score": binned.mean_value,
-            "max_depth": recipe.value_max_depth,
-            "min_child_weight": recipe.value_min_child_weight,
+            "max_depth": recipe.max_depth if is_tweedie else recipe.value_max_depth,
+            "min_child_weight": recipe.min_child_weight if is_tweedie else recipe.value_min_child_weight,
+            "monotone_constraints": signs[1],
         },
         binned.values,
-        num_boost_round=recipe.value_trees,
+        num_boost_round=recipe.trees if is_tweedie else recipe.value_trees,
+        obj=_log_normal(binned.values) if is_log_normal else None,
     )
-    return Hurdle(p_return, value)
+    return Hurdle(p_return, _levelled(value, binned.values) if is_log_normal else value, binned.form)
+
+
+def _log_normal(data: xgb.DMatrix) -> Callable[[Any, xgb.DMatrix], tuple[Any, Any]]:
+    """Squared error of the logarithm; the margins are logarithms, as gamma regression's are."""
+    target = np.log(data.get_label())
+    return lambda margin, _: (margin - target, np.ones_like(margin))
+
+
+def _levelled(booster: xgb.Booster, data: xgb.DMatrix) -> xgb.Booster:
+    """Scale by a factor: the exponential of a mean logarithm is a median, and the total shall be that of the data."""
+    factor = float(data.get_label().sum() / booster.predict(data).sum())
+    document = json.loads(booster.save_raw("json"))
+    parameters = document["learner"]["learner_model_param"]
+    parameters["base_score"] = json.dumps([json.loads(parameters["base_score"])[0] * factor])
+    threads = json.loads(booster.save_config())["learner"]["generic_param"]["nthread"]
+    scaled = xgb.Booster(model_file=bytearray(json.dumps(document).encode()))
+    scaled.set_param({"nthread": threads})
+    return scaled

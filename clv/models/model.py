@@ -72,17 +72,18 @@ class Model:
         encoder = make_encoder(self.contract, X)
         family = self.recipe.family
         matrix = encoder.encode(X)
+        history = fit_history(encoder, today, horizon_days) if family in ("blend", "offset", "btyd") else None
+        start = history.predict_parts(matrix) if history is not None and family == "offset" else None
         seeds = range(self.seed, self.seed + self.recipe.bags) if family != "btyd" else ()
         hurdles = tuple(
             fit_boosters(
-                bin_rows(encoder, matrix, is_return, future_value, seed=seed),
+                bin_rows(encoder, matrix, is_return, future_value, seed=seed, form=self.recipe.form, start=start),
                 self.recipe,
                 seed=seed,
                 threads=self.threads,
             )
             for seed in seeds
         )
-        history = None if family == "hurdle" else fit_history(encoder, today, horizon_days)
         self.predictor_ = Predictor(
             encoder=encoder,
             hurdles=hurdles,
@@ -92,7 +93,7 @@ class Model:
                 float(future_value.max(initial=0.0)), history.model.value_cap if history is not None else 0.0
             ),
             history=history,
-            history_weight=1.0 if family == "btyd" else self.recipe.history_weight,
+            history_weight={"blend": self.recipe.history_weight, "btyd": 1.0}.get(family, 0.0),
         )
         return self
 

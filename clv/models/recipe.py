@@ -6,8 +6,17 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Family = Literal["blend", "hurdle", "btyd"]
-"""``hurdle``: XGBoost; ``btyd``: BG/NBD and Gamma-Gamma; ``blend``: both, mixed."""
+Family = Literal["blend", "hurdle", "tweedie", "offset", "btyd"]
+"""What predicts.
+
+``hurdle``: XGBoost, P(return) times the spend of those who return; ``tweedie``: XGBoost, P(return) and the spend of
+everybody; ``btyd``: BG/NBD and Gamma-Gamma; ``offset``: a hurdle that starts from what BG/NBD and Gamma-Gamma say and
+learns the rest; ``blend``: a hurdle mixed with BG/NBD and Gamma-Gamma.
+"""
+
+
+SHORT_HISTORY_WEIGHT = 0.75
+"""Share of BG/NBD and Gamma-Gamma in the blend where the history is shorter than four horizons."""
 
 
 class Recipe(BaseModel):
@@ -32,9 +41,26 @@ class Recipe(BaseModel):
     value_trees: int = Field(default=80, ge=1, le=5000, description="boosting rounds of the spend of those who return")
     value_max_depth: int = Field(default=3, ge=1, le=12)
     value_min_child_weight: float = Field(default=20.0, ge=0)
+    value_objective: Literal["gamma", "lognormal"] = Field(default="gamma", description="of the spend in a hurdle")
+    tweedie_power: float = Field(default=1.5, gt=1, lt=2, description="variance power of the family tweedie")
+    monotone: bool = Field(default=False, description="more purchases never lower, a longer silence never raises")
+
+    @property
+    def form(self) -> str:
+        """How its boosters are trained and read."""
+        return self.family if self.family in ("tweedie", "offset") else "hurdle"
 
     def describe(self) -> str:
         """The family in words."""
-        if self.family == "blend":
-            return f"blend of XGBoost with {self.history_weight:.0%} BG/NBD and Gamma-Gamma"
-        return "XGBoost alone" if self.family == "hurdle" else "BG/NBD and Gamma-Gamma alone"
+        return {
+            "blend": f"blend of XGBoost with {self.history_weight:.0%} BG/NBD and Gamma-Gamma",
+            "hurdle": "XGBoost alone",
+            "tweedie": "XGBoost Tweedie alone",
+            "offset": "XGBoost on top of BG/NBD and Gamma-Gamma",
+            "btyd": "BG/NBD and Gamma-Gamma alone",
+        }[self.family]
+
+
+def default_recipe(*, is_short: bool) -> Recipe:
+    """What is used where nothing was tuned; a short history has few labels, and BG/NBD needs none."""
+    return Recipe(history_weight=SHORT_HISTORY_WEIGHT) if is_short else Recipe()

@@ -11,6 +11,7 @@ import tempfile
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
@@ -31,6 +32,15 @@ LABELS = {"project": "clv"}
 _TABLE_NAME = re.compile(rf"\b({'|'.join(SCHEMAS)})\.(\w+)")
 _PARAMETER = re.compile(r"\$(\w+)")
 _ADDRESS = re.compile(r"(?P<project>[A-Za-z0-9.:-]+)/(?P<dataset>\w+)", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a dry run says of a statement: bytes scanned, number of tables read, types of the answer's columns."""
+
+    scanned_bytes: int
+    table_count: int
+    columns: Mapping[str, str]
 
 
 class BigQueryWarehouse:
@@ -108,8 +118,8 @@ class BigQueryWarehouse:
             )
         return answer
 
-    def scanned_bytes(self, sql: str) -> int:
-        """How many bytes one statement would scan; nothing is run."""
+    def estimate(self, sql: str) -> Estimate:
+        """What one statement would scan and answer; nothing is run, nothing is billed."""
         with clear_errors(self.address):
             job = self.clients.rest.query(
                 self.translate(sql),
@@ -117,7 +127,8 @@ class BigQueryWarehouse:
                 retry=self._retry,
                 job_retry=None,
             )
-        return int(job.total_bytes_processed or 0)
+        columns = {field.name: field.field_type for field in job.schema or ()}
+        return Estimate(int(job.total_bytes_processed or 0), len(job.referenced_tables), columns)
 
     def has_table(self, schema: str, table: str) -> bool:
         """Whether the table or view is there."""

@@ -27,10 +27,9 @@ async def explain_customers(request: Request, model: CurrentModel, service: Curr
 
     def answer() -> bytes:
         customers = model.reader.read(body, service.settings.max_explain_rows)
-        matrix = model.predictor.encoder.encode_records(customers.records)
-        explanations = explain(model, customers, matrix)
+        explanations = explain(model, customers)
         service.metrics.add_rows("explain", len(explanations))
-        warnings = unknown_warnings(model.unknown_categories(customers.records))
+        warnings = unknown_warnings(model.coder.unknown(customers))
         return respond({"model": model.header, "explanations": explanations, "warnings": warnings})
 
     return Response(await service.in_thread(answer), media_type=JSON)

@@ -65,22 +65,22 @@ def _of_shop(service: Service, model: ServedModel) -> dict[str, Any]:
 
 def _of_features(service: Service, model: ServedModel, body: bytes) -> dict[str, Any]:
     customers = model.reader.read(body, service.settings.max_rows)
-    parts = model.predictor.predict_matrix(model.predictor.encoder.encode_records(customers.records))
-    service.metrics.add_rows("portfolio", len(customers.ids))
-    warnings = unknown_warnings(model.unknown_categories(customers.records))
+    parts = model.parts(model.coder.matrix(customers), service.helpers)
+    service.metrics.add_rows("portfolio", len(customers))
+    warnings = unknown_warnings(model.coder.unknown(customers))
     return _answer(model, parts, service.shop.total(), warnings)
 
 
 def _of_purchases(service: Service, model: ServedModel, purchases: PurchasesBody) -> dict[str, Any]:
     found, warnings = snapshot(service, model, purchases)
-    if not found.ids:
+    if not len(found.customers):
         raise invalid_field(
             "purchases",
             f"No customer has a purchase (a day with a net amount above 0) by {found.staged.as_of}; there is nothing "
             "to add up.",
         )
-    parts = model.predictor.predict_matrix(model.predictor.encoder.encode(found.frame))
-    service.metrics.add_rows("portfolio", len(found.ids))
+    parts = model.parts(model.coder.matrix(found.customers), service.helpers)
+    service.metrics.add_rows("portfolio", len(found.customers))
     return _answer(model, parts, service.shop.total(), warnings)
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Callable, Coroutine
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi.routing import APIRoute
 
 from serving.answers import PredictionAnswer, PurchasesAnswer
 from serving.bodies import JSON
@@ -17,17 +19,29 @@ from serving.reading import (
     purchases_body,
     read_customers,
     read_purchases,
-    respond,
     snapshot,
 )
 from serving.service import CurrentModel, CurrentService, Service, check_key, get_model, get_service
 
+
+class DirectRoute(APIRoute):
+    """A route that FastAPI describes and matches, but whose function is called with the bare request.
+
+    Resolving dependencies would cost as much as checking the body.
+    """
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """The function itself."""
+        return self.endpoint
+
+
+direct = APIRouter(prefix="/predict", tags=["predict"], route_class=DirectRoute)
 router = APIRouter(prefix="/predict", tags=["predict"])
 
 _PROBLEMS = documented(400, 401, 408, 413, 415, 422, 500, 503)
 
 
-@router.post(
+@direct.post(
     "",
     response_model=PredictionAnswer,
     responses=_PROBLEMS,
@@ -35,7 +49,6 @@ _PROBLEMS = documented(400, 401, 408, 413, 415, 422, 500, 503)
 )
 async def predict(request: Request) -> Response:
     """Predict from features: exactly the model's contract, nullable features present all the same."""
-    # By hand what the other routes leave to FastAPI: resolving dependencies would cost as much as checking the body.
     service = await get_service(request)
     await check_key(request, service)
     model = await get_model(service)
@@ -66,22 +79,16 @@ async def predict_from_purchases(
 
 def _from_features(service: Service, model: ServedModel, body: bytes) -> bytes:
     customers = model.reader.read(body, service.settings.max_rows)
-    matrix = model.predictor.encoder.encode_records(customers.records)
-    columns = model.columns(matrix)
+    matrix = model.coder.matrix(customers)
+    columns = model.columns(matrix, service.helpers)
     service.note("predict", model, customers.ids, matrix, columns)
-    warnings = unknown_warnings(model.unknown_categories(customers.records))
-    return respond(model.answer(customers.ids, columns, warnings))
+    return model.answer(customers.ids, columns, unknown_warnings(model.coder.unknown(customers)))
 
 
 def _from_purchases(service: Service, model: ServedModel, purchases: PurchasesBody, with_features: bool) -> bytes:
     found, warnings = snapshot(service, model, purchases)
-    encoder = model.predictor.encoder
-    matrix = encoder.encode(found.frame)
-    columns = model.columns(matrix)
-    service.note("purchases", model, found.ids, matrix, columns, str(found.staged.as_of))
-    answer = model.answer(found.ids, columns, warnings)
-    if with_features:
-        records = found.frame[list(encoder.features)].to_dict(orient="records")
-        for prediction, record in zip(answer["predictions"], records, strict=True):
-            prediction["features"] = record
-    return respond(answer)
+    customers = found.customers
+    matrix = model.coder.matrix(customers)
+    columns = model.columns(matrix, service.helpers)
+    service.note("purchases", model, customers.ids, matrix, columns, str(found.staged.as_of))
+    return model.answer(customers.ids, columns, warnings, customers.records() if with_features else ())

@@ -79,9 +79,9 @@ def _show(api: Client, facts: Mapping[str, Any]) -> None:
 def _show_figures(found: Shop, planned: campaign.Campaign, chosen: int) -> None:
     say, row, currency = style(), planned.at(chosen), found.currency
     holds = f"The range holds {found.interval_level:.0%}. {found.totals['note']}"
-    customers, revenue, cost, profit = st.columns([2, 3, 2, 3])
+    customers, revenue, cost, profit = st.columns(4)
     customers.metric(
-        "Customers contacted",
+        "Contacted",
         say.number(chosen),
         f"{say.share(chosen / len(found.customers))} of all",
         delta_color="off",
@@ -90,12 +90,12 @@ def _show_figures(found: Shop, planned: campaign.Campaign, chosen: int) -> None:
         height="stretch",
     )
     revenue.metric(
-        f"Their expected revenue, {found.horizon_days} days",
+        f"Their revenue, {found.horizon_days} days",
         say.money(row["revenue"], currency),
         f"{say.money(row['revenue_low'], currency)} to {say.money(row['revenue_high'], currency)}",
         delta_color="off",
         delta_arrow="off",
-        help=holds,
+        help=f"What they are expected to spend. {holds}",
         border=True,
         height="stretch",
     )
@@ -159,7 +159,7 @@ def _show_list(found: Shop, chosen: int) -> None:
     picked = tables.customers(listed, found, key="listed")
     tables.download(listed, f"contact-list-{chosen}.csv")
     if picked is not None:
-        st.switch_page(page.CUSTOMER, query_params={"customer": picked})
+        page.open_customer(picked)
 
 
 if __name__ == "__main__":

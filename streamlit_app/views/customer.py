@@ -14,8 +14,6 @@ from streamlit_app.palette import colours
 from streamlit_app.preferences import style
 from streamlit_app.shop import Customer, Shop
 
-_KEY = "customer"
-
 
 def show() -> None:
     """The page."""
@@ -29,7 +27,7 @@ def _show(api: Client, facts: Mapping[str, Any]) -> None:
         return
     st.caption(found.describe(style()))
     text = st.text_input(
-        "Find a customer", key=_KEY, type="search", placeholder="an id, or part of it", bind="query-params"
+        "Find a customer", key=page.CUSTOMER_KEY, type="search", placeholder="an id, or part of it", bind="query-params"
     )
     wanted = (text or "").strip()
     row = shop.find(found, wanted) if wanted else None
@@ -65,7 +63,7 @@ def _show_matches(found: Shop, wanted: str) -> None:
     )
     picked = tables.customers(matches, found, key="matches")
     if picked is not None:
-        st.switch_page(page.CUSTOMER, query_params={_KEY: picked})
+        page.open_customer(picked)
 
 
 def _show_neighbours(found: Shop, row: Mapping[str, Any]) -> None:
@@ -87,7 +85,7 @@ def _show_neighbours(found: Shop, row: Mapping[str, Any]) -> None:
 
 
 def _open(customer_id: str) -> None:
-    st.session_state[_KEY] = customer_id
+    st.session_state[page.CUSTOMER_KEY] = customer_id
 
 
 def _show_figures(found: Shop, row: Mapping[str, Any]) -> None:
@@ -124,11 +122,10 @@ def _show_figures(found: Shop, row: Mapping[str, Any]) -> None:
         border=True,
         height="stretch",
     )
-    weaker = (found.customers["expected_value"] < row["expected_value"]).mean()
     rank.metric(
         "Rank",
         say.number(row["rank"]),
-        f"above {say.share(weaker)} of customers",
+        f"top {say.share(row['rank'] / len(found.customers))}",
         delta_color="off",
         delta_arrow="off",
         help=f"Of {say.number(len(found.customers))} customers by expected value; tier {row['tier']}.",

@@ -19,10 +19,12 @@ _CAPTIONS = {
     "gain_curve.png": "Gain curve: what the customers ranked first really spent. The higher, the better the order.",
     "calibration.png": "Calibration by decile: what was predicted for each tenth of customers, and what came.",
     "value_distribution.png": "Distribution of expected values beside what was spent.",
-    "beeswarm.png": "One dot a customer: how far each feature moved the expected value; red where its value is high.",
+    "beeswarm.png": "One dot a customer: how far each feature moved the expected value; yellow is a high value.",
     "backtest.png": "Refitted at each cutoff, and what old models lose to refitted ones.",
 }
 _DRAWN_HERE = {"metric_ladder.png", "importance.png"}
+
+_SIGNS = {"better": "✓ ", "worse": "✗ ", "not distinguishable": "≈ "}
 
 _TIME_METRICS = (words.RANKING, words.LEVEL)
 _IDEAL = {words.LEVEL: 1.0}
@@ -179,7 +181,9 @@ def _show_ladder(evaluation: Mapping[str, Any], models: Mapping[str, words.Inter
     if verdicts:
         st.markdown("**Is this model better?** A paired test beside each baseline:")
         table = {
-            words.baseline(name): {words.label(metric): each[metric] for metric in words.ordered(each)}
+            words.baseline(name): {
+                words.label(metric): _SIGNS.get(each[metric], "") + each[metric] for metric in words.ordered(each)
+            }
             for name, each in verdicts.items()
         }
         st.dataframe(pd.DataFrame(table).T, width="stretch")

@@ -45,7 +45,7 @@ def _use_own_file() -> None:
 def _show_shop(found: Shop) -> None:
     st.caption(found.describe(style()))
     for warning in found.warnings:
-        st.warning(warning, icon=":material/info:")
+        st.caption(f":material/info: {warning}")
     _show_figures(found)
     left, right = st.columns(2, gap="large")
     with left:
@@ -59,7 +59,7 @@ def _show_shop(found: Shop) -> None:
 def _show_figures(found: Shop) -> None:
     totals, say, currency = found.totals, style(), found.currency
     count = int(totals["customers"])
-    customers, revenue, returning, best = st.columns([2, 3, 3, 2])
+    customers, revenue, returning, best = st.columns(4)
     customers.metric("Customers", say.number(count), border=True, height="stretch")
     revenue.metric(
         f"Expected revenue, {found.horizon_days} days",
@@ -131,15 +131,18 @@ def _show_tiers(found: Shop) -> None:
     rows = [
         {
             "Tier": f"**{tier['tier']}** · {TIERS[tier['tier']]}",
-            "Customers": f"{say.number(tier['customers'])} ({say.share(tier['customer_share'])})",
-            "Expected revenue": f"{say.money(tier['revenue'], currency)} ({say.share(tier['revenue_share'])})",
+            "Customers": say.number(tier["customers"]),
+            "of all": say.share(tier["customer_share"]),
+            "Expected revenue": say.money(tier["revenue"], currency),
+            "of it": say.share(tier["revenue_share"]),
             "From a value of": say.money(tier["from_value"], currency),
             "On average": say.money(tier["mean_value"], currency),
             "Will return": say.share(tier["p_return"]),
         }
         for tier in tiers.to_dict("records")
     ]
-    st.table(pd.DataFrame(rows), border="horizontal", hide_index=True)
+    unbroken = pd.DataFrame(rows).map(lambda text: text.replace(" ", "\N{NO-BREAK SPACE}"))
+    st.table(unbroken, border="horizontal", hide_index=True)
 
 
 @st.fragment
@@ -165,7 +168,7 @@ def _show_customers(found: Shop) -> None:
     picked = tables.customers(shown, found, key="customers")
     tables.download(shown, "customer-values.csv")
     if picked is not None:
-        st.switch_page(page.CUSTOMER, query_params={"customer": picked})
+        page.open_customer(picked)
 
 
 if __name__ == "__main__":

@@ -227,7 +227,9 @@ def test_a_frame_comes_by_pandas_gbq(warehouse) -> None:
 
 def test_a_dry_run_tells_the_bytes_of_the_columns(warehouse) -> None:
     column = warehouse.query("select order_id from raw.olist_orders").column(0).to_pylist()
-    assert warehouse.scanned_bytes("select order_id from raw.olist_orders") == sum(len(text) + 2 for text in column)
+    estimate = warehouse.estimate("select order_id from raw.olist_orders")
+    assert estimate.scanned_bytes == sum(len(text) + 2 for text in column)
+    assert (estimate.table_count, estimate.columns) == (1, {"order_id": "STRING"})
 
 
 def test_a_query_over_the_limit_is_refused_before_it_runs(settings, loaded) -> None:

@@ -1,9 +1,12 @@
 import numpy as np
 import pandas as pd
+import pytest
 
 from clv.contract import Contract, Feature
+from clv.metrics import normalized_gini
 from clv.models.hurdle import FEWEST_OTHERS, bin_rows, fit_boosters, make_encoder
 from clv.models.recipe import Recipe
+from clv.predictor import Parts
 
 CONTRACT = Contract((Feature("x", "number", "", nullable=False),))
 
@@ -45,3 +48,40 @@ def test_drawing_and_weighing_keeps_the_level_and_the_order() -> None:
     assert abs(p.mean() / came.mean() - 1) < 0.15
     low, high = hurdle.predict_parts(encoder.encode(pd.DataFrame({"x": [-1.0, 2.0]}))).p_return
     assert high > 3 * low
+
+
+@pytest.mark.parametrize(
+    ("form", "options"),
+    [("hurdle", {}), ("hurdle", {"value_objective": "lognormal"}), ("tweedie", {}), ("offset", {})],
+    ids=str,
+)
+def test_every_form_finds_the_level_and_the_order(form: str, options: dict[str, str]) -> None:
+    """Totals of fresh customers are right, and who is likely to return and spend much comes first."""
+    X, returned, value = rare(30_000, 0.05, seed=1)
+    encoder = make_encoder(CONTRACT, X)
+    guess = Parts(np.full(len(X), 0.02), np.full(len(X), 90.0))  # far off: half as often, twice as much
+    start = guess if form == "offset" else None
+    binned = bin_rows(encoder, encoder.encode(X), returned, value, seed=3, form=form, start=start)
+    hurdle = fit_boosters(binned, Recipe(trees=60, value_trees=60, **options), seed=1, threads=2)
+    fresh, came, spent = rare(30_000, 0.05, seed=2)
+    parts = hurdle.predict_parts(encoder.encode(fresh), start)
+    assert abs(parts.p_return.mean() / came.mean() - 1) < 0.1
+    assert abs(parts.expected_value.sum() / spent.sum() - 1) < 0.12
+    assert normalized_gini(spent, parts.expected_value) > 0.9 * normalized_gini(spent, fresh["x"])
+
+
+def test_monotone_means_that_a_longer_silence_never_raises() -> None:
+    rng = np.random.default_rng(5)
+    contract = Contract((Feature("recency_days", "number", "", nullable=False), *CONTRACT.features))
+    X = pd.DataFrame({"recency_days": rng.integers(0, 300, 3000).astype(float), "x": rng.normal(size=3000)})
+    returned = rng.random(3000) < 0.2  # noise, which a tree without the constraint follows up and down
+    encoder = make_encoder(contract, X)
+    binned = bin_rows(encoder, encoder.encode(X), returned, np.where(returned, 10.0, 0.0), seed=1)
+    line = encoder.encode(pd.DataFrame({"recency_days": np.arange(300.0), "x": 0.0}))
+    steps = {
+        monotone: np.diff(
+            fit_boosters(binned, Recipe(monotone=monotone), seed=1, threads=2).predict_parts(line).p_return
+        )
+        for monotone in (True, False)
+    }
+    assert steps[True].max() <= 1e-9 < steps[False].max()

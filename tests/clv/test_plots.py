@@ -154,3 +154,23 @@ def test_figures_leave_pyplot_alone(happened):
     plots.gain_curve(value, {"model": parts.expected_value})
     if "matplotlib.pyplot" in sys.modules:
         assert sys.modules["matplotlib.pyplot"].get_fignums() == []
+
+
+def test_dependence_has_a_row_per_part_and_a_column_per_feature() -> None:
+    rng = np.random.default_rng(2)
+    features = pd.DataFrame(
+        {
+            "small": rng.normal(size=50),
+            "holes": np.where(rng.random(50) < 0.3, np.nan, rng.normal(size=50)),
+            "state": pd.Categorical(np.where(rng.random(50) < 0.2, None, rng.choice(list("abcdefghij"), 50))),
+        }
+    )
+    effects = {"chance": rng.normal(size=(50, 3)) * [0.1, 5, 2], "spend": rng.normal(size=(50, 3)) * [0.1, 1, 2]}
+    figure = draw(plots.shap_dependence(effects, features, unit="BRL", top=2))
+    panels = figure.get_axes()
+    assert len(panels) == 4
+    assert [axes.get_xlabel() for axes in panels[2:]] == ["holes", "state"]
+    assert "chance" in panels[0].get_ylabel()
+    assert "BRL" in panels[2].get_ylabel()
+    dots = sum(len(collection.get_offsets()) for collection in panels[0].collections)
+    assert dots == 50

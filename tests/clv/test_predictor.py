@@ -58,7 +58,7 @@ def fit(seed: int, n: int = 4000, **recipe: Any) -> Model:
     )
 
 
-@pytest.fixture(scope="module", params=["blend", "hurdle", "btyd"])
+@pytest.fixture(scope="module", params=["blend", "hurdle", "tweedie", "offset", "btyd"])
 def predictor(request: pytest.FixtureRequest) -> Predictor:
     """Every family, with all its facts."""
     return replace(

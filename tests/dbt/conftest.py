@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
+from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +48,7 @@ DDL = {
 }
 
 
-def make_raw(seed: int = 7, customers: int = 120) -> Raw:
+def make_raw(seed: int = 7, customers: int = 70) -> Raw:
     """Random orders: split orders, cancellations, missing payments, late and repeated reviews, late deliveries."""
     draw = random.Random(seed)
     raw: Raw = {table: [] for table in DDL}
@@ -190,6 +192,31 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Build:
 def built(raw: Raw, build: Build) -> Path:
     """The warehouse of the shop as it is."""
     return build(raw, AS_OF)
+
+
+Rebuild = Callable[[Path, date], None]
+
+
+@pytest.fixture(scope="session")
+def rebuild(built: Path) -> Rebuild:
+    """Run the SQL of all models, as dbt ran it on an empty warehouse, on the raw tables of a file; no dbt needed."""
+    nodes = json.loads((built.parent / "dbt" / "manifest.json").read_text())["nodes"]
+    graph = {
+        name: [parent for parent in node["depends_on"]["nodes"] if parent in nodes]
+        for name, node in nodes.items()
+        if node["resource_type"] == "model"
+    }
+    ordered = [nodes[name] for name in TopologicalSorter(graph).static_order()]
+
+    def run(path: Path, as_of: date) -> None:
+        with duckdb.connect(str(path)) as connection:
+            for node in ordered:
+                then = node["compiled_code"].replace(f"date '{AS_OF}'", f"date '{as_of}'")
+                kind = "view" if node["config"]["materialized"] == "view" else "table"
+                connection.execute(f"create schema if not exists {node['schema']}")
+                connection.execute(f"create or replace {kind} {node['schema']}.{node['name']} as {then}")
+
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -1,20 +1,23 @@
-"""The mix is chosen by a paired verdict: the default stays until another weight is better."""
+"""The default recipe stays until another is better by a paired verdict; a search is the same however it is run."""
+
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 
 from clv.bootstrap import Outcome
 from clv.models.recipe import Recipe
-from clv.predictor import Parts
-from experiments.tune import FoldData, choose_mix
+from clv.predictor import Parts, mix
+from experiments.tune import choose
 
 N = 2000
+WEIGHTS = (0.1, 0.25, 0.5, 0.75)
 
 
-def folds(hurdle_noise: float, history_noise: float) -> tuple[list[FoldData], list[Parts]]:
+def shop(hurdle_noise: float, history_noise: float) -> tuple[dict[str, tuple[Recipe, Sequence[Parts]]], list[Outcome]]:
     """Two folds whose members know the future up to their own noise."""
     rng = np.random.default_rng(7)
-    made, hurdle = [], []
+    outcomes, hurdle, history = [], [], []
     for _ in range(2):
         value = np.where(rng.random(N) < 0.15, rng.gamma(2, 50, N), 0.0)
 
@@ -22,21 +25,37 @@ def folds(hurdle_noise: float, history_noise: float) -> tuple[list[FoldData], li
             odds = np.exp(rng.normal(size=N) * noise) * (0.02 + 0.5 * (value > 0))
             return Parts(odds / (1 + odds), np.full(N, 100.0))
 
-        outcome = Outcome(np.arange(N), value > 0, value)
-        made.append(FoldData(train=None, test=np.empty((0, 0)), outcome=outcome, history=guess(history_noise)))  # type: ignore[arg-type]
+        outcomes.append(Outcome(np.arange(N), value > 0, value))
+        history.append(guess(history_noise))
         hurdle.append(guess(hurdle_noise))
-    return made, hurdle
+    recipe = Recipe(max_depth=3)
+    found: dict[str, tuple[Recipe, Sequence[Parts]]] = {
+        f"blend_{weight}": (
+            recipe.model_copy(update={"history_weight": weight}),
+            [mix(one, other, weight) for one, other in zip(hurdle, history, strict=True)],
+        )
+        for weight in WEIGHTS
+    }
+    found["hurdle"] = (recipe.model_copy(update={"family": "hurdle"}), hurdle)
+    found["btyd"] = (recipe.model_copy(update={"family": "btyd"}), history)
+    return found, outcomes
+
+
+def history_share(recipe: Recipe) -> float:
+    return {"hurdle": 0.0, "btyd": 1.0}.get(recipe.family, recipe.history_weight)
 
 
 @pytest.mark.parametrize(
-    ("hurdle_noise", "history_noise", "family"), [(2.0, 2.0, "blend"), (0.3, 6.0, "hurdle"), (6.0, 0.3, "btyd")]
+    ("hurdle_noise", "history_noise", "shares"),
+    [(2.0, 2.0, {0.5}), (0.3, 6.0, {0.0, 0.1}), (6.0, 0.3, {0.75, 1.0})],
+    ids=["equals", "XGBoost knows", "BG/NBD knows"],
 )
-def test_the_mix_follows_the_evidence(hurdle_noise: float, history_noise: float, family: str) -> None:
-    made, hurdle = folds(hurdle_noise, history_noise)
-    recipe, differences = choose_mix(Recipe(max_depth=3), made, hurdle, seed=1)
-    assert recipe.family == family
-    assert recipe.max_depth == 3
-    assert set(differences) == {0.0, 0.25, 0.75, 1.0}
-    if family == "blend":
-        assert recipe.history_weight == 0.5
-    assert 0 < recipe.history_weight < 1
+def test_the_recipe_follows_the_evidence(hurdle_noise: float, history_noise: float, shares: set[float]) -> None:
+    found, outcomes = shop(hurdle_noise, history_noise)
+    default = Recipe(max_depth=3)
+    recipe, differences = choose(found, default, outcomes, seed=1)
+    assert history_share(recipe) in shares
+    if 0.5 in shares:
+        assert recipe == default
+    else:
+        assert max(d.estimate for d in differences.values() if d.verdict == "better") > 0.1

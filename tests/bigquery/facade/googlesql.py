@@ -11,6 +11,7 @@ import duckdb
 import pyarrow as pa
 import sqlglot
 from sqlglot import exp
+from sqlglot.dialects.bigquery import BigQuery
 from sqlglot.dialects.duckdb import DuckDB
 
 from facade.store import STANDARD_NAMES, TO_DUCKDB, Key, Refusal, Store, not_found
@@ -55,6 +56,15 @@ class Dialect(DuckDB):
             return self.sql(exp.func("list_contains", array, expression.this))
 
 
+class Source(BigQuery):
+    """GoogleSQL, less joins with an array that is not called UNNEST: to look for them takes a third of the time."""
+
+    class Parser(BigQuery.Parser):
+        """How it is read."""
+
+        SUPPORTS_IMPLICIT_UNNEST: ClassVar = False
+
+
 @dataclass
 class Outcome:
     """What a script did: statistics of its last statement, and the table its last SELECT filled."""
@@ -66,6 +76,7 @@ class Outcome:
     schema: list[dict[str, Any]] = field(default_factory=list)
     processed: int = 0
     billed: int = 0
+    tables: set[Key] = field(default_factory=set)
 
 
 class Script:
@@ -118,6 +129,7 @@ class Script:
         for key in tables:
             sizes = self.store.bytes(key)
             processed += sum(size for name, size in sizes.items() if everything or name in names)
+        self.outcome.tables |= tables
         self.outcome.processed += processed
         self.outcome.billed += max(processed, MINIMUM_BILLED * len(tables))
         if self.limit and self.outcome.billed > self.limit:
@@ -289,7 +301,7 @@ class Script:
 
 def _parse(sql: str) -> list[Any]:
     try:
-        return sqlglot.parse(sql, read="bigquery")
+        return sqlglot.parse(sql, read=Source)
     except sqlglot.errors.SqlglotError as error:
         raise Refusal(400, "invalidQuery", f"Syntax error: {error}") from error
 

@@ -61,6 +61,7 @@ def _statistics(outcome: Outcome, dry: bool) -> dict[str, Any]:
         "totalBytesProcessed": str(outcome.processed),
         "totalBytesBilled": str(outcome.billed),
         "cacheHit": False,
+        "referencedTables": [reference(key) for key in sorted(outcome.tables)],
     }
     if outcome.affected is not None:
         statistics["numDmlAffectedRows"] = str(outcome.affected)

@@ -1,0 +1,229 @@
+"""The app in a real browser: when its first page can be used, when its numbers are there, and how long an upload takes.
+
+Needs Chromium or Google Chrome, and a home that ``clv run`` or ``clv demo`` has filled. On two cores, browser included:
+``taskset -c 0,1 .venv/bin/python -m benchmarks.app --home .clv``. Every start is a fresh process with an API of its
+own. "Usable" means that a button was pressed and what it opens was there. ``--public-demo`` also measures what a
+stranger's first visit costs where there is no home at all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pandas as pd
+import psutil
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from benchmarks.pipeline import MEBIBYTE, REPOSITORY, _resident
+
+CDNOW = REPOSITORY.parent / "shared" / "data" / "cdnow" / "CDNOW_master.txt"
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+BARS = {"first page usable": 3.0, "upload answered": 15.0, "public demo ready": 90.0}
+"""What was asked for, in seconds."""
+PATIENCE_SECONDS = 240
+
+
+class Clock:
+    """Seconds since it was made."""
+
+    def __init__(self) -> None:
+        self._started = time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        """Seconds so far."""
+        return time.perf_counter() - self._started
+
+
+@dataclass
+class App:
+    """A process of the app: its address, the time since its start, the most memory of it and all it started."""
+
+    url: str
+    since_start: Clock
+    peak: int = 0
+
+    def watch(self, pid: int, done: threading.Event) -> None:
+        """Note the resident memory, 20 times a second."""
+        root = psutil.Process(pid)
+        while not done.wait(0.05):
+            with suppress(psutil.Error):
+                self.peak = max(self.peak, sum(map(_resident, [root, *root.children(recursive=True)])))
+
+
+@contextmanager
+def app(home: Path) -> Iterator[App]:
+    """A fresh process of the app, from when it answers."""
+    from experiments.demo import _free_port
+
+    port = _free_port()
+    url = f"http://127.0.0.1:{port}"
+    rest = {name: value for name, value in os.environ.items() if not name.startswith(("CLV_", "MLFLOW_"))}
+    command = [sys.executable, "-m", "streamlit", "run", "streamlit_app/app.py", "--server.port", str(port)]
+    command += ["--server.headless", "true", "--server.fileWatcherType", "none"]
+    started = App(url, Clock())
+    with subprocess.Popen(
+        command,
+        cwd=REPOSITORY,
+        env=rest | {"CLV_HOME": str(home.absolute()), "CLV_THREADS": str(cores())},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        done = threading.Event()
+        threading.Thread(target=started.watch, args=(process.pid, done), daemon=True).start()
+        try:
+            while not answers(f"{url}/_stcore/health"):
+                if process.poll() is not None:
+                    sys.exit("The app ended before it answered; see `clv app`.")
+                time.sleep(0.02)
+            yield started
+        finally:
+            done.set()
+            process.terminate()
+            process.wait()
+
+
+def answers(url: str) -> bool:
+    with suppress(httpx.HTTPError):
+        return httpx.get(url, timeout=2).status_code == httpx.codes.OK
+    return False
+
+
+def cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def visitor(browser: Browser) -> Iterator[Page]:
+    """Somebody who was never there before."""
+    context = browser.new_context(viewport={"width": 1400, "height": 1000}, locale="en-US")
+    page = context.new_page()
+    page.set_default_timeout(PATIENCE_SECONDS * 1000)
+    yield page
+    context.close()
+
+
+def press(page: Page, option: str) -> None:
+    page.get_by_role("radio", name=option).click()
+
+
+def numbers(page: Page) -> None:
+    """Wait for the figures of the page."""
+    page.get_by_test_id("stMetricValue").first.wait_for()
+
+
+def visit(browser: Browser, home: Path, log: Path) -> dict[str, float]:
+    """Start the app, look at it, upload a log."""
+    with app(home) as running:
+        found = {"server answers, since start": running.since_start.seconds}
+        with visitor(browser) as page:
+            clock = Clock()
+            page.goto(running.url)
+            press(page, "Your own file")
+            page.locator("input[type=file]").wait_for(state="attached")
+            found["first page usable"] = clock.seconds
+            found["first page usable, since start"] = running.since_start.seconds
+            press(page, "The scored shop")
+            numbers(page)
+            found["numbers of the scored shop"] = clock.seconds
+            press(page, "Your own file")
+            clock = Clock()
+            page.locator("input[type=file]").set_input_files(log)
+            page.get_by_role("button", name="Predict").click()
+            pressed = clock.seconds
+            numbers(page)
+            found["upload read, columns matched"] = pressed
+            found["upload answered"] = clock.seconds
+        with visitor(browser) as page:
+            clock = Clock()
+            page.goto(running.url)
+            numbers(page)
+            found["numbers for the next visitor"] = clock.seconds
+        print(f"peak of the app's processes {running.peak / MEBIBYTE:.0f} MiB", flush=True)
+    return found
+
+
+def transactions(folder: Path, rows: int) -> tuple[Path, str]:
+    """A log to upload: CDNOW's, which has 69,659 rows, where it is there; else one of random rows."""
+    path = folder / "log.csv"
+    if CDNOW.exists():
+        lines = [",".join(line.split()) for line in CDNOW.read_text().splitlines() if line.strip()]
+        path.write_text("customer_id,date,cds,amount\n" + "\n".join(lines[1:]) + "\n")
+        return path, f"the CDNOW log, {len(lines) - 1:,} rows"
+    draw = np.random.default_rng(1)
+    days = pd.Timestamp("2018-01-01") + pd.to_timedelta(draw.integers(0, 540, rows), unit="D")
+    log = pd.DataFrame(
+        {
+            "customer_id": [f"c{number:05d}" for number in draw.integers(0, rows // 3, rows)],
+            "date": days.strftime("%Y-%m-%d"),
+            "amount": draw.gamma(2.0, 30.0, rows).round(2) + 1,
+        }
+    )
+    log.to_csv(path, index=False)
+    return path, f"{rows:,} random rows"
+
+
+def public_demo(browser: Browser, folder: Path) -> None:
+    """A stranger's first visit where nothing is there yet."""
+    with app(folder / "home") as running, visitor(browser) as page:
+        clock = Clock()
+        page.goto(running.url)
+        page.get_by_text("Building a made-up demo shop").wait_for()
+        line("building is shown", [clock.seconds])
+        numbers(page)
+        line("public demo ready", [clock.seconds])
+    print(f"{'peak of all its processes':<34} {running.peak / MEBIBYTE:>7.0f} MiB  bar 954 MiB (1 GB)")
+
+
+def line(what: str, seconds: list[float]) -> None:
+    bar = f"  bar {BARS[what]:.0f} s" if what in BARS else ""
+    each = "  ".join(f"{one:.2f}" for one in seconds)
+    print(
+        f"{what:<34} {statistics.median(seconds):>7.2f} s{bar}{f'   ({each})' if len(seconds) > 1 else ''}", flush=True
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--home", type=Path, default=Path(".clv"), help="home that `clv run` has filled")
+    parser.add_argument("--starts", type=int, default=3, help="fresh starts of the app; the median is shown")
+    parser.add_argument("--rows", type=int, default=70_000, help="of the upload where the CDNOW log is absent")
+    parser.add_argument("--public-demo", action="store_true", help="also build the public demo")
+    arguments = parser.parse_args()
+    path = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if path is None:
+        sys.exit("A browser is needed: `apt-get install chromium`, or Google Chrome, on the PATH.")
+    if not (arguments.home / "mlflow.db").exists():
+        sys.exit(
+            f"There is no registry in {arguments.home}; fill one with `clv run` or `clv demo`, or name another --home."
+        )
+    with tempfile.TemporaryDirectory(prefix="clv-bench-") as temporary, sync_playwright() as playwright:
+        folder = Path(temporary)
+        log, name = transactions(folder, arguments.rows)
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
+        print(f"{cores()} cores, {platform.machine()}, load {os.getloadavg()[0]:.1f}; upload: {name}", flush=True)
+        visits = [visit(browser, arguments.home, log) for _ in range(arguments.starts)]
+        for what in visits[0]:
+            line(what, [found[what] for found in visits])
+        if arguments.public_demo:
+            public_demo(browser, folder)
+        browser.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,374 @@
+"""How well the defaults rank customers, beside what can be had without them: the figures that issue and docs quote.
+
+    python -m benchmarks.quality --output FOLDER          (one to two hours on four cores)
+    python -m benchmarks.quality --output FOLDER --quick  (a smoke test: small shops, one cutoff, one trial)
+
+At every month end that leaves two horizons of history before it and a whole window after it, the steps of `clv run
+--as-of` (transform, tune with its default number of trials, fit) predict everybody seen by then, and what followed is
+the judge. Beside it: a reference blend that shares no code with the recipe under test (mean of BG/NBD + Gamma-Gamma on
+all orders and an XGBoost hurdle, bagged over early-stopping folds), BG/NBD + Gamma-Gamma alone, and the best rung of
+the ladder, chosen in hindsight. Differences are paired over 200 resamples of the customers. Synthetic shops, of seeds
+that nothing was tuned on, give the share of the oracle's Gini. The last part is `benchmarks.level`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import inspect
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import xgboost as xgb
+
+from clv.baselines import ladder
+from clv.bootstrap import Difference, Interval, Outcome, intervals, paired, resample, share
+from clv.labels import label, read_activity
+from clv.models.btyd import BTYDModel
+from clv.models.hurdle import make_encoder
+from clv.models.model import Model
+from clv.models.recipe import Recipe
+from clv.predictor import Parts, mix
+from clv.settings import Settings
+from clv.snapshots import Snapshots, read_snapshots
+from clv.sources.transactions import TransactionColumns
+from clv.synth import write_shop
+from experiments import cli, prepare
+from experiments.console import Console
+from experiments.tune import protocol_of, tune
+from experiments.workspace import Workspace
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+DATA = Path(os.environ.get("CLV_DATA", REPOSITORY.parent / "shared" / "data"))
+TRIALS = inspect.signature(cli.run).parameters["trials"].default
+GINI = "normalized_gini"
+OURS, REFERENCE, BTYD, ORACLE = "clv run", "reference blend", "BG/NBD alone", "oracle"
+SEEDS = (2027, 2028)
+REPEAT_RATES = (0.03, 0.2, 0.5)
+BAR = 0.95
+
+Source = Literal["olist", "transactions"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One shop at one cutoff, or several of them together.
+
+    Attributes
+    ----------
+    gini
+        Normalized Gini of each model.
+    over
+        Paired difference of ours to each other one.
+    oracle_share
+        Our Gini as a share of the oracle's; None where there is no oracle.
+    """
+
+    shop: str
+    horizon_days: int
+    cutoff: str
+    customers: int
+    returned: float
+    recipe: str
+    seconds: float
+    gini: Mapping[str, Interval]
+    over: Mapping[str, Difference]
+    oracle_share: Interval | None = None
+
+
+@dataclass(frozen=True)
+class Case:
+    """What each model predicted at one cutoff, and what happened."""
+
+    cutoff: date
+    outcome: Outcome
+    parts: Mapping[str, Parts]
+    recipe: Recipe
+    seconds: float
+
+
+def month_ends(first: date, last: date, horizon_days: int) -> list[date]:
+    """Month ends with two horizons of history up to them (that day included) and a whole window after them."""
+    days = pd.date_range(first + timedelta(2 * horizon_days - 1), last - timedelta(horizon_days), freq="ME")
+    return [day.date() for day in days]
+
+
+def reference_blend(closed: Snapshots, today: pd.DataFrame, workspace: Workspace, horizon_days: int) -> Parts:
+    """Mean of BG/NBD + Gamma-Gamma on all orders and an XGBoost hurdle bagged over five early-stopping folds."""
+    encoder = make_encoder(workspace.contract, closed.frame)
+    matrix, asked = encoder.encode(closed.frame), encoder.encode(today)
+    fold = pd.util.hash_array(closed.customer_id) % 5  # a customer's snapshots stay together
+    kinds: dict[str, Any] = {"feature_types": encoder.feature_types, "enable_categorical": True}
+    common = {"tree_method": "hist", "nthread": workspace.settings.threads, "eta": 0.05, "subsample": 0.8}
+    common |= {"colsample_bytree": 0.8, "max_depth": 4, "min_child_weight": 10}
+    spend = np.maximum(closed.future_value, 0.01)
+
+    def fitted(objective: str, target: np.ndarray, rows: np.ndarray, number: int) -> np.ndarray:
+        learn, stop = (
+            xgb.DMatrix(matrix[chosen], label=target[chosen], **kinds)
+            for chosen in (rows & (fold != number), rows & (fold == number))
+        )
+        if stop.num_row() == 0 or learn.num_row() == 0:
+            learn = stop = xgb.DMatrix(matrix[rows], label=target[rows], **kinds)
+        options = {**common, "objective": objective, "seed": number, "base_score": float(target[rows].mean())}
+        booster = xgb.train(options, learn, 600, [(stop, "stop")], early_stopping_rounds=30, verbose_eval=False)
+        predicted: np.ndarray = booster.inplace_predict(asked, iteration_range=(0, booster.best_iteration + 1))
+        return predicted.astype(np.float64)
+
+    everybody = np.ones(len(matrix), dtype=bool)
+    hurdle: Parts | None = None
+    for number in range(5):
+        bag = Parts(
+            fitted("binary:logistic", closed.is_return.astype(np.float64), everybody, number),
+            fitted("reg:gamma", spend, closed.is_return, number),
+        )
+        hurdle = bag if hurdle is None else mix(hurdle, bag, 1 / (number + 1))
+    assert hurdle is not None
+    return mix(hurdle, BTYDModel().fit(today, horizon_days=horizon_days).predict_parts(today), 0.5)
+
+
+def case(workspace: Workspace, as_of: date, horizon_days: int, trials: int, truth: pd.DataFrame | None) -> Case:
+    """Predict as of a day as `clv run` does, then look at what happened: in the log, or in a synthetic shop's truth."""
+    started = time.monotonic()
+    prepare.transform(workspace, as_of_date=as_of, horizon_days=horizon_days)
+    shop = workspace.shop()
+    protocol = protocol_of(shop)
+    settings = workspace.settings
+    recipe = tune(workspace, trials=trials).recipe
+    closed = workspace.snapshots(protocol.train)
+    today = read_snapshots(workspace.warehouse, workspace.contract, [as_of]).frame
+    model = Model(workspace.contract, recipe, seed=settings.seed, threads=settings.threads).fit(
+        closed.frame, closed.future_value, is_return=closed.is_return, today=today, horizon_days=horizon_days
+    )
+    parts = {OURS: model.predict_parts(today)}
+    seconds = time.monotonic() - started
+    parts[REFERENCE] = reference_blend(closed, today, workspace, horizon_days)
+    parts[BTYD] = BTYDModel().fit(today, horizon_days=horizon_days).predict_parts(today)
+    for name, rung in ladder().items():
+        rung.fit(closed.frame, closed.future_value, horizon_days=horizon_days)
+        parts[name] = rung.predict_parts(today)
+    if truth is None:
+        known = label(today[["customer_id", "cutoff_date"]], read_activity(workspace.warehouse, [as_of], horizon_days))
+    else:
+        known = truth.set_index("customer_id").loc[today["customer_id"]]
+        p, expected = known["p_return"].to_numpy(), known["expected_value"].to_numpy()
+        parts[ORACLE] = Parts(p, np.divide(expected, p, out=np.zeros_like(expected), where=p > 0))
+        known = known.rename(columns={"returned": "is_return"})
+    outcome = Outcome(
+        today["customer_id"].to_numpy(dtype=object),
+        known["is_return"].to_numpy(dtype=bool),
+        known["future_value"].to_numpy(dtype=np.float64),
+    )
+    return Case(as_of, outcome, parts, recipe, seconds)
+
+
+def row(shop: str, horizon_days: int, cases: Sequence[Case], cutoff: str) -> Row:
+    """Judge the cases together; a customer who is in several is drawn with all of them."""
+    names = list(cases[0].parts)
+    outcomes = [one.outcome for one in cases]
+    draws = resample(
+        {name: [one.parts[name] for one in cases] for name in names}, outcomes, rng=np.random.default_rng(1)
+    )
+    gini = {name: intervals(draws, name)[GINI] for name in names}
+    best = max(ladder(), key=lambda name: gini[name].estimate)
+    shown = [OURS, REFERENCE, BTYD, best, *([ORACLE] if ORACLE in names else [])]
+    return Row(
+        shop,
+        horizon_days,
+        cutoff,
+        max(len(outcome.customer_id) for outcome in outcomes),
+        float(np.mean(np.concatenate([outcome.is_return for outcome in outcomes]))),
+        cases[0].recipe.describe() if len(cases) == 1 else "",
+        sum(one.seconds for one in cases),
+        {name: gini[name] for name in shown},
+        {name: paired(draws, OURS, name)[GINI] for name in shown[1:]},
+        share(draws, OURS, ORACLE, GINI) if ORACLE in names else None,
+    )
+
+
+def ranked(
+    name: str, data: Path, source: Source, horizons: Mapping[int, int | None], folder: Path, trials: int
+) -> Iterator[Row]:
+    """One shop at every feasible month end, by horizon (with at most so many of the latest), and all together."""
+    workspace = opened(folder / name.replace(" ", "-"))
+    columns = TransactionColumns() if source == "transactions" else None
+    loaded = prepare.load(workspace, [data], source=source, columns=columns)
+    prepare.transform(workspace, as_of_date=None, horizon_days=min(horizons))
+    first = workspace.shop().first_purchase_date
+    for horizon_days, most in horizons.items():
+        cases = []
+        for as_of in month_ends(first, loaded.as_of_date, horizon_days)[-(most or 0) :]:
+            cases.append(case(workspace, as_of, horizon_days, trials, None))
+            yield row(name, horizon_days, cases[-1:], str(as_of))
+        if len(cases) > 1:
+            yield row(name, horizon_days, cases, f"mean of {len(cases)}")
+
+
+def synthetic(folder: Path, rates: Sequence[float], seeds: Sequence[int], customers: int, trials: int) -> Iterator[Row]:
+    """Synthetic shops, predicted at their last day, where the truth is."""
+    for rate in rates:
+        for seed in seeds:
+            name = f"synthetic {rate:.0%}, seed {seed}"
+            place = folder / f"synthetic-{rate:g}-{seed}"
+            made = write_shop(place / "shop", customers=customers, repeat_rate=rate, seed=seed)
+            workspace = opened(place / "home")
+            prepare.load(workspace, [made.data], source="olist")
+            truth = pd.read_parquet(made.truth / "customers.parquet")
+            yield row(name, 90, [case(workspace, made.shop.end, 90, trials, truth)], str(made.shop.end))
+
+
+def opened(home: Path) -> Workspace:
+    return Workspace(Settings.from_environment(os.environ, home=home), Console(quiet=True))
+
+
+def cdnow(folder: Path) -> Path:
+    """CDNOW as a transaction log."""
+    target = folder / "cdnow.csv"
+    lines = (DATA / "cdnow" / "CDNOW_master.txt").read_text().split("\n")[1:]
+    with target.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["customer_id", "date", "amount"])
+        for line in filter(str.strip, lines):
+            customer, day, _, amount = line.split()
+            writer.writerow([customer, f"{day[:4]}-{day[4:6]}-{day[6:]}", amount])
+    return target
+
+
+def olist_log(folder: Path, archive: Path) -> Path:
+    """Olist's purchases as a bare transaction log."""
+    workspace = opened(folder / "olist-to-log")
+    prepare.load(workspace, [archive], source="olist")
+    prepare.transform(workspace, as_of_date=None, horizon_days=90)
+    days = workspace.warehouse.query(
+        "select customer_id, purchase_date as date, cast(amount as double) as amount from intermediate.int_purchases "
+        "where is_purchase order by purchase_date, customer_id"
+    )
+    target = folder / "olist-log.csv"
+    days.to_pandas().to_csv(target, index=False)
+    return target
+
+
+def cell(interval: Interval) -> str:
+    return f"{interval.estimate:.3f} ({interval.low:.3f} to {interval.high:.3f})"
+
+
+def markdown(rows: Sequence[Row]) -> list[str]:
+    """The rows as a table."""
+    lines = [
+        "| shop | H | cutoff | customers | returned | ours | reference blend | BG/NBD alone | best rung | "
+        "ours - reference | ours - BG/NBD | share of oracle | recipe | s |",
+        "|---" * 14 + "|",
+    ]
+    for one in rows:
+        rung = next(name for name in one.gini if name not in (OURS, REFERENCE, BTYD, ORACLE))
+        over = [
+            f"{d.estimate:+.3f} ({d.low:+.3f} to {d.high:+.3f}) {d.verdict}"
+            for d in (one.over[REFERENCE], one.over[BTYD])
+        ]
+        oracle = cell(one.oracle_share) if one.oracle_share else ""
+        cells = [
+            one.shop,
+            one.horizon_days,
+            one.cutoff,
+            f"{one.customers:,}",
+            f"{one.returned:.1%}",
+            cell(one.gini[OURS]),
+        ]
+        cells += [f"{one.gini[REFERENCE].estimate:.3f}", f"{one.gini[BTYD].estimate:.3f}"]
+        cells += [f"{one.gini[rung].estimate:.3f} {rung}", *over, oracle, one.recipe, f"{one.seconds:.0f}"]
+        lines.append("| " + " | ".join(map(str, cells)) + " |")
+    return lines
+
+
+def bars(rows: Sequence[Row]) -> list[str]:
+    """What the rows say about the bars."""
+    real = [one for one in rows if one.oracle_share is None and not one.cutoff.startswith("mean")]
+    logs = [one for one in real if "own columns" not in one.shop]
+    worse = [f"{one.shop} H {one.horizon_days} {one.cutoff}" for one in logs if one.over[REFERENCE].verdict == "worse"]
+    lines = [
+        f"- Never worse than the reference blend: {len(logs) - len(worse)} of {len(logs)} cutoffs"
+        + (f"; worse at {', '.join(worse)}" if worse else "")
+    ]
+    for one in rows:
+        if one.oracle_share is not None:
+            reached = (
+                ""
+                if "3%" in one.shop
+                else f", bar {BAR:.0%}: " + ("reached" if one.oracle_share.estimate >= BAR else "MISSED")
+            )
+            lines.append(f"- {one.shop}: {one.oracle_share.estimate:.1%} of the oracle's Gini{reached}")
+    return lines
+
+
+def level(output: Path, *, quick: bool) -> list[str]:
+    """The level's own benchmark, in a process of its own; what it prints."""
+    command = [sys.executable, "-m", "benchmarks.level", "--output", str(output), *(["--quick"] if quick else [])]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    text = done.stdout if done.returncode == 0 else f"`{' '.join(command[1:])}` ended with {done.returncode}."
+    if done.returncode:
+        print(done.stderr, file=sys.stderr)
+    return ["", "## Level", "", "```", text.strip(), "```"]
+
+
+def save(output: Path, rows: Sequence[Row], rest: Sequence[str] = ()) -> None:
+    """Write what is known so far."""
+    output.mkdir(parents=True, exist_ok=True)
+    plain = json.dumps(rows, default=lambda value: vars(value), indent=1)
+    (output / "quality.json").write_text(plain + "\n", encoding="utf-8")
+    page = ["# Ranking", "", *bars(rows), "", *markdown(rows), *rest]
+    (output / "quality.md").write_text("\n".join(page) + "\n", encoding="utf-8")
+
+
+def main() -> None:
+    """Run the parts that are asked for and whose data are there."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--output", type=Path, required=True, help="folder for quality.json and quality.md")
+    parser.add_argument("--quick", action="store_true", help="a smoke test")
+    parser.add_argument("--only", action="append", choices=["cdnow", "olist", "synthetic", "level"])
+    parser.add_argument("--customers", type=int, default=20_000, help="of each synthetic shop")
+    parser.add_argument("--latest", type=int, help="at most so many cutoffs of each shop, the latest ones")
+    arguments = parser.parse_args()
+    quick = arguments.quick
+    most, trials = (1, 1) if quick else (arguments.latest, TRIALS)
+    wanted = arguments.only or ["synthetic", "cdnow", "olist", "level"]
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory(prefix="clv-quality-") as temporary:
+        folder = Path(temporary)
+        for one in parts(folder, wanted, quick=quick, most=most, trials=trials, customers=arguments.customers):
+            rows.append(one)
+            print(markdown([one])[-1], flush=True)
+            save(arguments.output, rows)
+    rest = level(arguments.output, quick=quick) if "level" in wanted else []
+    save(arguments.output, rows, rest)
+    print("\n".join([*bars(rows), *rest]))
+
+
+def parts(
+    folder: Path, wanted: Sequence[str], *, quick: bool, most: int | None, trials: int, customers: int
+) -> Iterator[Row]:
+    """Every row of the table, as soon as it is known."""
+    if "synthetic" in wanted:
+        rates, seeds = ((0.2,), SEEDS[:1]) if quick else (REPEAT_RATES, SEEDS)
+        yield from synthetic(folder, rates, seeds, 1_500 if quick else customers, trials)
+    if "cdnow" in wanted and (DATA / "cdnow").exists():
+        yield from ranked("CDNOW", cdnow(folder), "transactions", {90: most}, folder, trials)
+    archive = DATA / "olist" / "brazilian-ecommerce.zip"
+    if "olist" in wanted and archive.exists() and not quick:
+        horizons = {90: most, 180: most}
+        yield from ranked("Olist, bare log", olist_log(folder, archive), "transactions", horizons, folder, trials)
+        yield from ranked("Olist, own columns", archive, "olist", horizons, folder, trials)
+
+
+if __name__ == "__main__":
+    main()

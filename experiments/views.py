@@ -1,0 +1,75 @@
+"""Saved views of the run list: the columns that matter, chosen once, so that nobody has to click them together.
+
+MLflow's UI keeps a view as an experiment tag, compressed; they are listed under "Views" and have an address.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import zlib
+from collections.abc import Sequence
+
+_PREFIX = "mlflow.sharedViewState."
+MODELS, TRIALS = "clv-models", "clv-trials"
+
+
+def tags() -> dict[str, str]:
+    """The views as experiment tags."""
+    return {
+        _PREFIX + MODELS: _view(
+            "Models",
+            "metrics.normalized_gini > -2",
+            order_by="attributes.start_time",
+            columns=[
+                *(f"metrics.`{name}`" for name in ("normalized_gini", "normalized_gini_low", "normalized_gini_high")),
+                *(f"metrics.`{name}`" for name in ("top_decile_capture", "total_ratio")),
+                "params.`family`",
+                "tags.`clv.verdict`",
+                "tags.`clv.gate`",
+                "attributes.`Models`",
+            ],
+        ),
+        _PREFIX + TRIALS: _view(
+            "Trials",
+            "tags.`clv.kind` = 'trial'",
+            order_by="metrics.`cv_gini`",
+            columns=[
+                "metrics.`cv_gini`",
+                *(f"metrics.`gini_fold_{number}`" for number in (1, 2, 3)),
+                *(f"params.`{name}`" for name in ("family", "trees", "max_depth", "learning_rate", "min_child_weight")),
+                "tags.`clv.state`",
+            ],
+        ),
+    }
+
+
+def address(experiment_id: str, view: str) -> str:
+    """Where a view is, from the UI's root."""
+    return f"/#/experiments/{experiment_id}/runs?viewStateShareKey={view}"
+
+
+def _view(name: str, search: str, *, order_by: str, columns: Sequence[str]) -> str:
+    state = {
+        "searchFilter": search,
+        "orderByKey": order_by,
+        "orderByAsc": False,
+        "startTime": "ALL",
+        "lifecycleFilter": "Active",
+        "datasetsFilter": [],
+        "modelVersionFilter": "All Runs",
+        "selectedColumns": list(columns),
+        "columnOrder": [],
+        "columnWidths": {},
+        "runsHiddenMode": "FIRST_10_RUNS",
+        "viewMaximized": False,
+        "runListHidden": False,
+        "isAccordionReordered": False,
+        "useGroupedValuesInCharts": True,
+        "hideEmptyCharts": True,
+        "groupBy": None,
+        "groupsExpanded": {},
+        "globalLineChartConfig": {"xAxisKey": "step", "lineSmoothness": 0, "selectedXAxisMetricKey": ""},
+    }
+    packed = base64.b64encode(zlib.compress(json.dumps(state).encode())).decode("ascii")
+    return json.dumps({"name": name, "createdAt": 0, "updatedAt": 0, "state": f"deflate;{packed}"})

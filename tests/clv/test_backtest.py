@@ -1,0 +1,199 @@
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from clv import plots
+from clv.backtest import Backtest, folds, run
+from clv.bootstrap import intervals, paired, resample
+from clv.metrics import evaluate
+from clv.predictor import Parts
+from clv.snapshots import Snapshots
+from clv.splits import Fold
+
+HORIZON = 59
+MONTHS = [day.date() for day in pd.date_range("2019-01-31", periods=9, freq="ME")]
+
+
+def shop(cutoffs: list[date], customers: int = 400, seed: int = 0) -> Snapshots:
+    """Customers with a skill that decides what they spend."""
+    rng = np.random.default_rng(seed)
+    frames = []
+    for cutoff in cutoffs:
+        skill = rng.normal(size=customers)
+        back = rng.random(customers) < 1 / (1 + np.exp(2 - 2 * skill))
+        frames.append(
+            pd.DataFrame(
+                {
+                    "customer_id": [f"c{i:04d}" for i in range(customers)],
+                    "cutoff_date": cutoff,
+                    "skill": skill,
+                    "is_return": back,
+                    "future_value": np.where(back, rng.gamma(3, 10, customers), 0.0),
+                }
+            )
+        )
+    return Snapshots(pd.concat(frames, ignore_index=True))
+
+
+@dataclass(frozen=True)
+class Ageing:
+    """A model that knows the skill, less well the older it is."""
+
+    made: date
+    blur_per_day: float
+
+    def predict_parts(self, frame: pd.DataFrame) -> Parts:
+        (cutoff,) = set(frame["cutoff_date"])
+        assert cutoff >= self.made, "asked about the past"
+        age = (cutoff - self.made).days
+        noise = np.random.default_rng(age).normal(size=len(frame)) * self.blur_per_day * age
+        p_return = 1 / (1 + np.exp(2 - 2 * (frame["skill"].to_numpy() + noise)))
+        return Parts(p_return, np.full(len(frame), 30.0))
+
+
+def aged(blur_per_day: float, cutoffs: list[date] = MONTHS) -> Backtest:
+    tests = folds(cutoffs, HORIZON)
+    return run(shop(cutoffs), tests, lambda fold: Ageing(fold.test, blur_per_day), horizon_days=HORIZON, seed=1)
+
+
+@pytest.fixture(scope="module")
+def fading() -> Backtest:
+    return aged(0.004)
+
+
+@pytest.fixture(scope="module")
+def lasting() -> Backtest:
+    return aged(0.0)
+
+
+def test_a_fold_trains_on_what_had_closed_and_needs_some() -> None:
+    made = folds(MONTHS, HORIZON)
+    assert [fold.test for fold in made] == MONTHS[2:]  # 2019-03-31 is the first with a window closed before: January's
+    for fold in made:
+        assert fold.train
+        assert all(cutoff + timedelta(days=HORIZON) <= fold.test for cutoff in fold.train)
+    assert folds(MONTHS[:2], HORIZON) == ()
+
+
+def test_every_model_is_asked_about_every_later_cutoff(fading: Backtest) -> None:
+    tested = MONTHS[2:]
+    asked = {(cell.fitted, cell.cutoff) for cell in fading.cells}
+    assert asked == {(made, cutoff) for cutoff in tested for made in tested if made <= cutoff}
+    assert all(cell.age_days == (cell.cutoff - cell.fitted).days for cell in fading.cells)
+    assert [age.cutoffs for age in fading.ages] == [6, 5, 4, 3, 2, 1]
+    assert [age.days for age in fading.ages] == sorted(age.days for age in fading.ages)
+
+
+def test_a_cell_holds_the_metrics_of_its_model_at_its_cutoff(fading: Backtest) -> None:
+    cell = next(cell for cell in fading.cells if (cell.fitted, cell.cutoff) == (MONTHS[3], MONTHS[6]))
+    customers = shop(MONTHS).at(MONTHS[6])
+    parts = Ageing(MONTHS[3], 0.004).predict_parts(customers.frame)
+    expected = evaluate(parts, customers.is_return, customers.future_value)
+    assert {name: found.estimate for name, found in cell.metrics.items()} == pytest.approx(expected)
+    assert cell.customers == 400
+    assert cell.returners == customers.is_return.sum()
+    gini = cell.metrics["normalized_gini"]
+    assert gini.low < gini.estimate < gini.high
+
+
+def test_a_model_that_fades_is_to_be_retrained_and_one_that_lasts_is_not(fading: Backtest, lasting: Backtest) -> None:
+    days = fading.retrain_after_days()
+    assert days in [age.days for age in fading.ages]
+    worse = [age.days for age in fading.ages if age.difference["normalized_gini"].verdict == "worse"]
+    assert days == worse[0]
+    assert str(days) in fading.note()
+    assert lasting.retrain_after_days() is None
+    assert all(age.difference["normalized_gini"].estimate == 0 for age in lasting.ages)
+    assert "No decay" in lasting.note()
+
+
+def test_the_faster_it_fades_the_sooner(fading: Backtest) -> None:
+    faster, slower = aged(0.02).retrain_after_days(), fading.retrain_after_days()
+    assert faster is not None
+    assert slower is not None
+    assert faster < slower
+
+
+def test_one_bad_age_between_good_ones_is_chance(fading: Backtest) -> None:
+    """Only models of exactly two steps are spoilt."""
+    spoilt = {
+        step: parts if step != 2 else tuple(p and Parts(np.flip(p.p_return), p.value_if_return) for p in parts)
+        for step, parts in aged(0.0).parts.items()
+    }
+    found = Backtest(HORIZON, fading.cutoffs, fading.outcomes, fading.fitted, spoilt, seed=1)
+    assert [age.difference["normalized_gini"].verdict for age in found.ages].count("worse") == 1
+    assert found.retrain_after_days() is None
+
+
+@pytest.mark.parametrize("tested", [1, 2])
+def test_too_little_history_is_said(tested: int) -> None:
+    found = aged(0.2, MONTHS[: 2 + tested])
+    assert len(found.cutoffs) == tested
+    assert found.retrain_after_days() is None
+    assert "Too little history" in found.note()
+
+
+def test_a_last_cutoff_off_the_calendar_is_of_the_nearest_age() -> None:
+    """Ages are steps of a month: 12 days after one is still a step, and nothing takes the refitted model's place."""
+    found = aged(0.01, [*MONTHS, MONTHS[-1] + timedelta(days=12)])
+    refitted = found.fitted[0]
+    assert refitted == found.cutoffs
+    assert all(day is None or day < cutoff for day, cutoff in zip(found.fitted[1], found.cutoffs, strict=True))
+
+
+def test_a_cutoff_without_a_returner_is_left_out() -> None:
+    frame = shop(MONTHS).frame
+    silent = frame["cutoff_date"] == MONTHS[5]
+    frame.loc[silent, ["is_return", "future_value"]] = [False, 0.0]
+    tests = [Fold((MONTHS[0],), cutoff) for cutoff in MONTHS[2:]]
+    found = run(Snapshots(frame), tests, lambda fold: Ageing(fold.test, 0.0), horizon_days=HORIZON, seed=1)
+    assert MONTHS[5] not in found.cutoffs
+    assert len(found.cutoffs) == len(tests) - 1
+
+
+def test_scatter_tells_a_recipe_that_comes_and_goes_from_one_that_does_not() -> None:
+    steady, by_chance = aged(0.0).scatter()
+    assert steady < 2 * by_chance
+    unsteady, by_chance = run(
+        shop(MONTHS),
+        folds(MONTHS, HORIZON),
+        lambda fold: Sometimes(fold.test),
+        horizon_days=HORIZON,
+        seed=1,
+    ).scatter()
+    assert unsteady > 3 * by_chance
+
+
+@dataclass(frozen=True)
+class Sometimes:
+    """Knows the skill in every other month."""
+
+    made: date
+
+    def predict_parts(self, frame: pd.DataFrame) -> Parts:
+        skill = frame["skill"].to_numpy() * (self.made.month % 2)
+        return Parts(1 / (1 + np.exp(2 - 2 * skill)), np.full(len(frame), 30.0))
+
+
+def test_a_model_without_an_answer_at_a_cutoff_is_compared_on_the_others(fading: Backtest) -> None:
+    new = [parts for parts in fading.parts[0] if parts is not None]
+    with_gap = resample({"new": new, "old": fading.parts[2]}, fading.outcomes, rng=np.random.default_rng(5))
+    assert np.isnan(with_gap.estimates["old"][:2]).all()
+    some = [parts for parts in fading.parts[2] if parts is not None]
+    alone = resample({"new": new[2:], "old": some}, fading.outcomes[2:], rng=np.random.default_rng(5))
+    assert intervals(with_gap, "old") == intervals(alone, "old")
+    assert paired(with_gap, "old", "new") == paired(alone, "old", "new")
+    first = intervals(with_gap, "new", cutoff=0)["normalized_gini"]
+    assert first.estimate == with_gap.estimates["new"][0, 0]
+
+
+def test_the_figure_shows_every_cutoff_and_age(fading: Backtest, lasting: Backtest) -> None:
+    figure = plots.backtest({60: fading, 30: lasting}, 60)
+    by_cutoff, by_age = figure.axes
+    assert [len(line.get_xdata()) for line in by_cutoff.lines[:2]] == [7, 7]
+    ages = [age.days for age in fading.ages]
+    assert by_age.lines[0].get_xdata().tolist() == ages
+    assert [text.get_text() for text in by_cutoff.get_legend().get_texts()] == ["60 days ahead", "30 days ahead"]
