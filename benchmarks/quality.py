@@ -34,7 +34,7 @@ import xgboost as xgb
 
 from clv.baselines import ladder
 from clv.bootstrap import Difference, Interval, Outcome, intervals, paired, resample, share
-from clv.labels import label, read_activity
+from clv.labels import read_activity
 from clv.models.btyd import BTYDModel
 from clv.models.hurdle import make_encoder
 from clv.models.model import Model
@@ -122,7 +122,7 @@ def reference_blend(closed: Snapshots, today: pd.DataFrame, workspace: Workspace
         if stop.num_row() == 0 or learn.num_row() == 0:
             learn = stop = xgb.DMatrix(matrix[rows], label=target[rows], **kinds)
         options = {**common, "objective": objective, "seed": number, "base_score": float(target[rows].mean())}
-        booster = xgb.train(options, learn, 600, [(stop, "stop")], early_stopping_rounds=30, verbose_eval=False)
+        booster = xgb.train(options, learn, 600, evals=[(stop, "stop")], early_stopping_rounds=30, verbose_eval=False)
         predicted: np.ndarray = booster.inplace_predict(asked, iteration_range=(0, booster.best_iteration + 1))
         return predicted.astype(np.float64)
 
@@ -138,8 +138,12 @@ def reference_blend(closed: Snapshots, today: pd.DataFrame, workspace: Workspace
     return mix(hurdle, BTYDModel().fit(today, horizon_days=horizon_days).predict_parts(today), 0.5)
 
 
-def case(workspace: Workspace, as_of: date, horizon_days: int, trials: int, truth: pd.DataFrame | None) -> Case:
-    """Predict as of a day as `clv run` does, then look at what happened: in the log, or in a synthetic shop's truth."""
+def case(workspace: Workspace, as_of: date, horizon_days: int, trials: int, truth: pd.DataFrame) -> Case:
+    """Predict as of a day as `clv run` does, then look at what happened.
+
+    `truth` has is_return and future_value of customers who came back (or of all), and where the shop is synthetic the
+    oracle's p_return and expected_value.
+    """
     started = time.monotonic()
     prepare.transform(workspace, as_of_date=as_of, horizon_days=horizon_days)
     shop = workspace.shop()
@@ -158,17 +162,14 @@ def case(workspace: Workspace, as_of: date, horizon_days: int, trials: int, trut
     for name, rung in ladder().items():
         rung.fit(closed.frame, closed.future_value, horizon_days=horizon_days)
         parts[name] = rung.predict_parts(today)
-    if truth is None:
-        known = label(today[["customer_id", "cutoff_date"]], read_activity(workspace.warehouse, [as_of], horizon_days))
-    else:
-        known = truth.set_index("customer_id").loc[today["customer_id"]]
+    known = truth.set_index("customer_id").reindex(today["customer_id"])
+    if "p_return" in known:
         p, expected = known["p_return"].to_numpy(), known["expected_value"].to_numpy()
         parts[ORACLE] = Parts(p, np.divide(expected, p, out=np.zeros_like(expected), where=p > 0))
-        known = known.rename(columns={"returned": "is_return"})
     outcome = Outcome(
         today["customer_id"].to_numpy(dtype=object),
-        known["is_return"].to_numpy(dtype=bool),
-        known["future_value"].to_numpy(dtype=np.float64),
+        (known["is_return"] == True).to_numpy(),  # noqa: E712  (who did nothing has no row)
+        known["future_value"].fillna(0.0).to_numpy(dtype=np.float64),
     )
     return Case(as_of, outcome, parts, recipe, seconds)
 
@@ -206,10 +207,21 @@ def ranked(
     loaded = prepare.load(workspace, [data], source=source, columns=columns)
     prepare.transform(workspace, as_of_date=None, horizon_days=min(horizons))
     first = workspace.shop().first_purchase_date
-    for horizon_days, most in horizons.items():
+    days = {
+        horizon_days: month_ends(first, loaded.as_of_date, horizon_days)[-(most or 0) :]
+        for horizon_days, most in horizons.items()
+    }
+    # what happened is read now: marts as of a day know nothing of the days after it
+    happened = {
+        horizon_days: read_activity(workspace.warehouse, cutoffs, horizon_days)
+        for horizon_days, cutoffs in days.items()
+    }
+    for horizon_days, cutoffs in days.items():
         cases = []
-        for as_of in month_ends(first, loaded.as_of_date, horizon_days)[-(most or 0) :]:
-            cases.append(case(workspace, as_of, horizon_days, trials, None))
+        for as_of in cutoffs:
+            truth = happened[horizon_days]
+            truth = truth[truth["cutoff_date"] == as_of]
+            cases.append(case(workspace, as_of, horizon_days, trials, truth))
             yield row(name, horizon_days, cases[-1:], str(as_of))
         if len(cases) > 1:
             yield row(name, horizon_days, cases, f"mean of {len(cases)}")
@@ -224,7 +236,7 @@ def synthetic(folder: Path, rates: Sequence[float], seeds: Sequence[int], custom
             made = write_shop(place / "shop", customers=customers, repeat_rate=rate, seed=seed)
             workspace = opened(place / "home")
             prepare.load(workspace, [made.data], source="olist")
-            truth = pd.read_parquet(made.truth / "customers.parquet")
+            truth = pd.read_parquet(made.truth / "customers.parquet").rename(columns={"returned": "is_return"})
             yield row(name, 90, [case(workspace, made.shop.end, 90, trials, truth)], str(made.shop.end))
 
 

@@ -104,8 +104,8 @@ class Backtest:
     outcomes
         What happened after each.
     fitted
-        By age in steps (0: refitted, 1: one step older, ...), for each cutoff, the day the model is of; None where no
-        model is that old.
+        By age in cutoffs (0: refitted, 1: made at the cutoff before, ...), for each cutoff, the day the model is of;
+        None where no model is that old.
     parts
         Their answers.
     seed
@@ -261,21 +261,13 @@ def run(
         models.append(fit(fold))
         outcomes.append(Outcome(test.customer_id, test.is_return, test.future_value))
         answers.append([model.predict_parts(test.frame) for model in models])
-    days = [fold.test for fold in usable]
-    step_days = float(np.median(np.diff([day.toordinal() for day in days]))) if len(days) > 1 else 1.0
-    fitted: dict[int, list[date | None]] = {}
-    parts: dict[int, list[Parts | None]] = {}
-    for column, day in enumerate(days):
-        for position in range(column, -1, -1):
-            step = max(round((day - days[position]).days / step_days), int(position < column))
-            if fitted.setdefault(step, [None] * len(days))[column] is None:
-                fitted[step][column] = days[position]
-                parts.setdefault(step, [None] * len(days))[column] = answers[column][position]
+    days = tuple(fold.test for fold in usable)
+    steps = range(len(days))
     return Backtest(
         horizon_days,
-        tuple(days),
+        days,
         tuple(outcomes),
-        {step: tuple(fitted[step]) for step in sorted(fitted)},
-        {step: tuple(parts[step]) for step in sorted(parts)},
+        {step: tuple(days[at - step] if at >= step else None for at in steps) for step in steps},
+        {step: tuple(answers[at][at - step] if at >= step else None for at in steps) for step in steps},
         seed,
     )

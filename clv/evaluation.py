@@ -14,6 +14,7 @@ from clv.baselines import Estimator, ladder
 from clv.bootstrap import Difference, Draws, Interval, Outcome, intervals, paired, resample
 from clv.ceiling import gini_ceiling
 from clv.contract import Contract
+from clv.level import Ledger, Level, fit_level
 from clv.models.btyd import BTYDModel
 from clv.models.model import Model
 from clv.models.recipe import Recipe
@@ -50,6 +51,8 @@ class Evaluation:
         By cutoff, the slices of the customers.
     ceilings
         By cutoff, the normalized Gini of who knew every customer's habits.
+    levels
+        By cutoff, the forecast that the recipes were brought to; empty if their totals are the learners' own.
     """
 
     cutoffs: tuple[date, ...]
@@ -58,6 +61,7 @@ class Evaluation:
     seed: int
     groups: tuple[Labels, ...] = ()
     ceilings: tuple[float, ...] = ()
+    levels: tuple[Level, ...] = ()
 
     @cached_property
     def draws(self) -> Draws:
@@ -134,16 +138,24 @@ def evaluate(
     horizon_days: int,
     seed: int,
     threads: int,
+    ledger: Ledger | None = None,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Evaluation:
     """Refit each recipe and each baseline at each test cutoff and predict the customers of that cutoff.
 
     A cutoff before which nobody had returned, or after which nobody did, can't test anything and is left out.
+
+    Parameters
+    ----------
+    ledger
+        The shop's history as a whole: at each test cutoff the recipes are brought to the level that is forecast from
+        what was known then, as a registered model is. None leaves the level to the learners.
     """
     cutoffs: list[date] = []
     outcomes: list[Outcome] = []
     groups: list[Labels] = []
     ceilings: list[float] = []
+    levels: list[Level] = []
     parts: dict[str, list[Parts]] = {name: [] for name in (*recipes, *baseline_names())}
     for number, fold in enumerate(tests):
         if progress:
@@ -154,6 +166,9 @@ def evaluate(
         cutoffs.append(fold.test)
         outcomes.append(Outcome(test.customer_id, test.is_return, test.future_value))
         groups.append(labels(test.frame, fold.test))
+        level = fit_level(ledger, fold.test, horizon_days) if ledger is not None else None
+        if level is not None:
+            levels.append(level)
         for name, recipe in recipes.items():
             model = Model(contract, recipe, seed=seed, threads=threads)
             model.fit(
@@ -163,7 +178,8 @@ def evaluate(
                 today=test.frame,
                 horizon_days=horizon_days,
             )
-            parts[name].append(model.predict_parts(test.frame))
+            predictor = level.apply(model.predictor_, test.frame) if level is not None else model.predictor_
+            parts[name].append(predictor.predict_parts(test.frame))
         for name in baseline_names():
             baseline = fit_baseline(name, train, test.frame, horizon_days)
             parts[name].append(baseline.predict_parts(test.frame))
@@ -176,6 +192,7 @@ def evaluate(
         seed,
         tuple(groups),
         tuple(ceilings),
+        levels=tuple(levels),
     )
 
 

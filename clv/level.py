@@ -40,20 +40,20 @@ from scipy import sparse
 from scipy.special import logsumexp
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from clv.predictor import Predictor
+from clv.predictor import Predictor, total_interval
 from clv.warehouse import Warehouse
 
 Array = NDArray[np.float64]
 Days = NDArray[np.int64]
 
-SLOPE, SLOPE_SD = -0.25, 0.1
+SLOPE, SLOPE_SD = -0.2, 0.1
 """Prior of the power by which spend fades with age; BG/NBD fits of published logs fade about like that."""
 
 BEND_SD, BEND_LENGTH = 0.1, 0.8
 """Bends off the power law, and over which factor of age (e to this power) they extend."""
 
 COHORT_SD, COHORT_WEEKS = 0.2, 13.0
-LEVEL_SDS, LEVEL_WEEKS = (0.04, 0.1, 0.25), 39.0
+LEVEL_SDS, LEVEL_WEEKS = (0.03, 0.08, 0.2), 39.0
 SEASON_SDS, SEASON_LENGTH = (0.04, 0.1, 0.25), 0.4
 """Standard deviations on the log scale, the strengths that are averaged over, and how fast each forgets."""
 
@@ -72,7 +72,10 @@ RECORD_WINDOWS = 12
 RECORD_SPACING = 30
 """Closed windows, and days between their cutoffs, on which the forecast is tried out."""
 
-PRIOR_WINDOWS = 4.0
+FEWEST_DAYS = 60
+"""Days of history before the first of them, at the least."""
+
+PRIOR_WINDOWS = 2.0
 """The shop's own record of errors weighs as many windows as it has, the regression's own spread as many as this."""
 
 _EPOCH = date(1970, 1, 1)
@@ -184,7 +187,7 @@ class Forecast:
     chance
         Variance of the total, relative to its square, that is left to the chance of single purchases.
     season
-        Average seasonal factor of the window, against that of the same days of the year before the cutoff.
+        Factor of the window's time of the year, against the year as a whole.
     season_seen
         Share of the window's days of the year of which the history has seen at least one.
     """
@@ -197,10 +200,144 @@ class Forecast:
     season: float
     season_seen: float
 
-    @property
-    def log_sd(self) -> float:
-        """Standard deviation of the logarithm of what will be spent."""
-        return float(np.sqrt(self.level_sd**2 + np.log1p(self.chance)))
+    def interval(self, share: float) -> tuple[float, float]:
+        """Interval that holds what will be spent with probability `share`."""
+        low, high = total_interval(
+            np.array([self.total]), np.array([self.chance * self.total**2]), self.level_sd, share
+        )
+        return float(low[0]), float(high[0])
+
+    def surprise(self, spent: float) -> float:
+        """How many standard deviations what was spent is off, on the log scale; half a unit's worth for nothing."""
+        chance = float(np.log1p(self.chance))
+        away = np.log(self.total) - chance / 2 - np.log(max(spent, self.chance * self.total / 2))
+        return float(away / np.sqrt(self.level_sd**2 + chance))
+
+
+@dataclass(frozen=True)
+class Window:
+    """A closed window that was forecast with what was known at its cutoff, and what was spent in it."""
+
+    forecast: Forecast
+    spent: float
+
+    def is_covered(self, share: float) -> bool:
+        """Whether the interval held what was spent."""
+        low, high = self.forecast.interval(share)
+        return low <= self.spent <= high
+
+    def to_json(self, share: float) -> dict[str, Any]:
+        """In plain numbers."""
+        low, high = self.forecast.interval(share)
+        return {
+            "cutoff": self.forecast.cutoff.isoformat(),
+            "forecast": self.forecast.total,
+            "low": low,
+            "high": high,
+            "spent": self.spent,
+        }
+
+
+def track_record(ledger: Ledger, cutoff: date, horizon_days: int) -> tuple[Window, ...]:
+    """Forecasts of the windows that had closed by `cutoff`, the latest first, each with what was known at its own.
+
+    A window needs as long a history before it as it is long itself.
+    """
+    known = ledger.until(cutoff)
+    begin = _EPOCH + timedelta(days=int(known.first.min()))
+    windows: list[Window] = []
+    for back in range(RECORD_WINDOWS):
+        past = cutoff - timedelta(days=horizon_days + back * RECORD_SPACING)
+        if (past - begin).days + 1 < max(horizon_days, FEWEST_DAYS):
+            break
+        windows.append(Window(forecast(known, past, horizon_days), known.spent(past, horizon_days)))
+    return tuple(windows)
+
+
+@dataclass(frozen=True)
+class Level:
+    """The level of a shop at a cutoff.
+
+    Attributes
+    ----------
+    forecast
+        Of the total; its uncertainty is widened or narrowed by the shop's own record.
+    record
+        Closed windows it was tried out on, the latest first.
+    """
+
+    forecast: Forecast
+    record: tuple[Window, ...]
+
+    def apply(self, predictor: Predictor, today: pd.DataFrame) -> Predictor:
+        """Bring a predictor to this level; `today` has the features of all customers at the cutoff."""
+        predicted = float(replace(predictor, level=1.0).predict_parts(today).expected_value.sum())
+        return replace(predictor, level=self.forecast.total / predicted if predicted > 0 else 1.0)
+
+    def covered(self, share: float) -> int:
+        """How many windows of the record ended within their interval."""
+        return sum(window.is_covered(share) for window in self.record)
+
+    def to_json(self, share: float, factor: float) -> dict[str, Any]:
+        """What ``model.json`` says of it, in plain numbers and one sentence; `factor` is the predictor's level."""
+        low, high = self.forecast.interval(share)
+        return {
+            "factor": factor,
+            "total": self.forecast.total,
+            "total_low": low,
+            "total_high": high,
+            "sd": self.forecast.level_sd,
+            "chance": self.forecast.chance,
+            "season": self.forecast.season,
+            "season_seen": self.forecast.season_seen,
+            "windows": len(self.record),
+            "windows_covered": self.covered(share),
+            "record": [window.to_json(share) for window in reversed(self.record)],
+            "note": self.note(share, factor),
+        }
+
+    def note(self, share: float, factor: float) -> str:
+        """What was done, in plain words."""
+        seen = self.forecast.season_seen
+        season = (
+            f"the shop has seen this time of the year before, {self.forecast.season:.2f} times as busy as the average"
+            if seen > 0.5
+            else "the shop has not seen this time of the year before, and what season it is widens the interval"
+        )
+        record = (
+            f"{self.covered(share)} of {len(self.record)} closed windows, forecast the same way, ended within their "
+            f"{share:.0%} interval"
+            if self.record
+            else "no window of this length has closed yet that it could be tried out on"
+        )
+        return (
+            f"The total is forecast from the shop's own history, and all purchase rates are multiplied by "
+            f"{factor:.2f} to meet it; {season}; {record}."
+        )
+
+
+def fit_level(ledger: Ledger, cutoff: date, horizon_days: int) -> Level:
+    """Forecast the total after `cutoff`, and closed windows before it to see how good such forecasts are.
+
+    The spread of the forecast is scaled by how far off, in its own terms, forecasts of closed windows were. Their mean
+    error is not taken over: it says next to nothing of the next error.
+    """
+    record = track_record(ledger, cutoff, horizon_days)
+    now = forecast(ledger, cutoff, horizon_days)
+    scale = _scale(record, horizon_days)
+    total_variance = now.level_sd**2 + np.log1p(now.chance)
+    # The chance of single purchases is known well; what the record adds or takes away is the level's.
+    level_variance = max(scale**2 * total_variance - np.log1p(now.chance), (now.level_sd / 2) ** 2)
+    return Level(replace(now, level_sd=float(np.sqrt(level_variance))), record)
+
+
+def _scale(record: Sequence[Window], horizon_days: int) -> float:
+    """Root mean square surprise; windows that overlap count as fewer, and the regression's own spread as some."""
+    if not record:
+        return 1.0
+    count = max(1.0, len(record) * min(1.0, RECORD_SPACING / horizon_days))
+    square = float(np.mean([window.forecast.surprise(window.spent) ** 2 for window in record]))
+    return float(np.sqrt((PRIOR_WINDOWS + count * square) / (PRIOR_WINDOWS + count)))
 
 
 def forecast(ledger: Ledger, cutoff: date, horizon_days: int) -> Forecast:

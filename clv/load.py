@@ -155,7 +155,9 @@ def load(
         now = datetime.now(ZoneInfo(time_zone))
         tomorrow = ((today or now.date()) + timedelta(days=1)).isoformat()
         with (
-            warehouse.loading(keep=append and previous is not None, workspace=workspace) as next_file,
+            warehouse.loading(
+                former=_SOURCES[source].REPLACED_BY if append and previous is not None else None, workspace=workspace
+            ) as next_file,
             DuckDBWarehouse(next_file, settings.threads, settings.memory_limit).connect(read_only=False) as connection,
         ):
             connection.execute(f"set temp_directory = {literal(str(workspace / 'spilled'))}")

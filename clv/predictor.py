@@ -27,7 +27,7 @@ import numpy as np
 import pandas as pd
 import xgboost as xgb
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import betaln, expit, log_expit, logit
+from scipy.special import betaln, expit, gammaincinv, log_expit, logit
 
 Array = NDArray[np.float64]
 
@@ -76,6 +76,27 @@ def at_level(parts: Parts, level: float) -> Parts:
 
 def _p_at_level(p: Array, level: float) -> Array:
     return _floats(-np.expm1(level * np.log1p(-np.clip(p, 0.0, 1.0 - 1e-15))))
+
+
+def total_interval(mean: Array, variance: Array, level_sd: float, share: float) -> tuple[Array, Array]:
+    """Ends of the interval that holds totals with probability `share`.
+
+    The total of customers whose chances are independent has some mean and variance; the level that they share is
+    uncertain, with a median of 1 and a standard deviation `level_sd` of its logarithm. Both together are read as a
+    gamma distribution, which is never negative and close to normal for many customers.
+
+    Parameters
+    ----------
+    mean, variance
+        Of the totals of sets of customers, at the median level.
+    """
+    spread = level_sd**2
+    center = mean * np.exp(spread / 2)
+    width = variance * np.exp(spread / 2) + center**2 * np.expm1(spread)
+    known = (center > 0) & (width > 0)
+    center_, width_ = np.where(known, center, 1.0), np.where(known, width, 1.0)
+    low, high = (gammaincinv(center_**2 / width_, (1 + side * share) / 2) * width_ / center_ for side in (-1, 1))
+    return np.where(known, low, mean), np.where(known, high, mean)
 
 
 @dataclass(frozen=True)

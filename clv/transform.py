@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -78,6 +78,24 @@ class TransformReport:
     models: tuple[Model, ...]
     tests: tuple[str, ...]
     seconds: float
+
+    @property
+    def changes(self) -> str:
+        """One sentence on the cutoffs that were built anew and those that went."""
+        if self.built == self.cutoffs:
+            built = f"all {len(self.cutoffs)} cutoffs were built"
+        elif self.built:
+            built = f"{len(self.built)} of {len(self.cutoffs)} cutoffs were built anew ({_days(self.built)})"
+        else:
+            built = f"none of the {len(self.cutoffs)} cutoffs has changed"
+        return f"{built}; former ones dropped: {_days(self.dropped)}." if self.dropped else f"{built}."
+
+
+def _days(days: Sequence[date]) -> str:
+    """Up to six days; of more, the first and the last."""
+    if len(days) > 6:
+        return f"{days[0]} to {days[-1]}"
+    return ", ".join(map(str, days))
 
 
 @dataclass(frozen=True)

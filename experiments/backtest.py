@@ -15,6 +15,7 @@ from clv.bootstrap import Interval
 from clv.errors import InputError
 from clv.home import remove, replacing
 from clv.labels import closed, label, read_activity
+from clv.level import fit_level, read_ledger
 from clv.models.model import Model
 from clv.models.recipe import Recipe
 from clv.predictor import Predictor
@@ -127,6 +128,7 @@ def _tests(shop: Shop, horizon_days: int, cutoffs: Cutoffs | None) -> tuple[Fold
 def _run_all(
     workspace: Workspace, shop: Shop, recipe: Recipe, plans: dict[int, tuple[Fold, ...]], kept: Path, step: Step
 ) -> Iterator[tuple[int, Backtest]]:
+    ledger = read_ledger(workspace.warehouse)
     total = sum(len(tests) for tests in plans.values())
     done = 0
     for horizon_days, tests in plans.items():
@@ -145,9 +147,10 @@ def _run_all(
                 today=today.frame,
                 horizon_days=horizon_days,
             )
+            predictor = fit_level(ledger, fold.test, horizon_days).apply(model.predictor_, today.frame)
             with replacing(folder) as temporary:
-                model.predictor_.save(temporary)
-            return model.predictor_
+                predictor.save(temporary)
+            return predictor
 
         def progress(fold: Fold, number: int, horizon_days: int = horizon_days, before: int = done) -> None:
             step.update(f"{horizon_days} days from {fold.test}", before + number, total)

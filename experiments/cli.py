@@ -40,6 +40,8 @@ Source = Literal["olist", "transactions"]
 
 DATA, MODELS, PEOPLE = "Data", "Models", "Looking at it"
 
+_INTERRUPTED = 130
+
 _DISK = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
 
 
@@ -241,7 +243,7 @@ def transform(
         from clv.transform import dry_run as ask
 
         asked = ask(workspace.settings, as_of_date=as_of, horizon_days=horizon_days, full_refresh=full_refresh)
-        _done(workspace, asked, f"It would scan {asked.scanned_bytes:,} bytes: at most {asked.price:.4f} USD.")
+        _done(workspace, asked, f"{asked.scanned_bytes:,} bytes, billed {asked.billed_bytes:,}: {asked.price:.4f} USD.")
         return
     report = prepare.transform(workspace, as_of_date=as_of, horizon_days=horizon_days, full_refresh=full_refresh)
     for test in report.tests:
@@ -636,14 +638,18 @@ def main() -> None:
     """Entry point: run the verb, turn errors into one sentence and an exit code."""
     quieten()
     try:
-        app(standalone_mode=False)
+        code = app(standalone_mode=False)  # verbs return nothing: it is what typer made of an Exit, or of Ctrl-C
+        if code == _INTERRUPTED:
+            raise KeyboardInterrupt
+        if code:
+            sys.exit(code)
     except typer.Exit as leaving:
         sys.exit(leaving.exit_code)
     except (typer.Abort, KeyboardInterrupt) as stop:
         if isinstance(stop.__cause__, EOFError):  # click takes it for the end of input, which we never read
             _report_bug(stop.__cause__)
         _complain("Interrupted; what was finished is kept, and the same command can be given again.")
-        sys.exit(130)
+        sys.exit(_INTERRUPTED)
     except ClvError as error:
         _complain(str(error))
         sys.exit(error.exit_code)

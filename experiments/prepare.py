@@ -60,4 +60,5 @@ def transform(
         step.note = (
             f"{report.snapshot_count:,} snapshots at {len(report.cutoffs)} cutoffs, {len(report.tests)} tests passed"
         )
+    workspace.console.note(report.changes)
     return report

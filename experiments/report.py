@@ -71,6 +71,27 @@ def log_evaluation(run: Run, evaluation: Evaluation, facts: dict[str, Any]) -> N
     run.json(facts, "evaluation/evaluation.json")
 
 
+def log_level(run: Run, level: Mapping[str, Any]) -> None:
+    """Log the total that is forecast, its interval, and how the same forecast met closed windows.
+
+    ``level/forecast``, ``level/low``, ``level/high`` and ``level/spent`` have a step for each closed window.
+    """
+    metrics = {
+        "total_expected": level["total"],
+        "total_interval_low": level["total_low"],
+        "total_interval_high": level["total_high"],
+        "level_factor": level["factor"],
+        "level_sd": level["sd"],
+        "level_windows": level["windows"],
+    }
+    if level["windows"]:
+        metrics["level_coverage"] = level["windows_covered"] / level["windows"]
+    run.log(metrics={name: _rounded(value) for name, value in metrics.items()}, tags={"clv.level": level["note"]})
+    for step, window in enumerate(level["record"]):
+        names = ("forecast", "low", "high", "spent")
+        run.log(metrics={f"level/{name}": _rounded(window[name]) for name in names}, step=step)
+
+
 def headline(facts: dict[str, Any]) -> dict[str, float]:
     """What a run that has a tested model somewhere below it shows of it in the list."""
     shown = {}

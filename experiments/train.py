@@ -16,6 +16,7 @@ from clv import drift
 from clv.errors import InputError
 from clv.evaluation import MODEL, Evaluation, evaluate
 from clv.explain import in_money
+from clv.level import fit_level, read_ledger
 from clv.models.model import Model
 from clv.models.recipe import Recipe
 from clv.predictor import Contributions, Predictor
@@ -104,6 +105,7 @@ def train(workspace: Workspace, *, recipe: Recipe, parent: Run | None = None) ->
             step.update("logging")
             if evaluation.cutoffs:
                 report.log_evaluation(run, evaluation, facts)
+            report.log_level(run, predictor.about["level"])
             version = _log(workspace, run, shop, predictor, sample, contributions, evaluation)
             run.rename(f"version {version}: {recipe.family} H={shop.horizon_days}")
             run.log(tags={"clv.version": version})
@@ -128,6 +130,7 @@ def evaluate_recipes(
         horizon_days=shop.horizon_days,
         seed=workspace.settings.seed,
         threads=workspace.settings.threads,
+        ledger=read_ledger(workspace.warehouse) if protocol.tests else None,
         progress=progress,
     )
     return with_oracle(workspace.home, shop, evaluation)
@@ -164,12 +167,13 @@ def _assemble(
     facts: dict[str, Any],
 ) -> tuple[Predictor, pd.DataFrame, Contributions]:
     """The predictor with all its facts, a seeded sample of today's customers, and what moves their predictions."""
-    parts = model.predict_parts(today)
+    level = fit_level(read_ledger(workspace.warehouse), shop.as_of_date, shop.horizon_days)
+    bare = level.apply(model.predictor_, today)
+    parts = bare.predict_parts(today)
     rng = np.random.default_rng(workspace.settings.seed)
     chosen = rng.choice(len(today), size=min(EXPLAINED_CUSTOMERS, len(today)), replace=False)
     sample = today.iloc[np.sort(chosen)].reset_index(drop=True)
 
-    bare = model.predictor_
     contributions = bare.contributions(bare.encoder.encode(sample))
     weight = np.abs(contributions.expected_value).mean(axis=0)
     order = np.argsort(-weight, kind="stable")
@@ -193,6 +197,7 @@ def _assemble(
         "recipe": model.recipe.model_dump(),
         "cutoffs": [cutoff.isoformat() for cutoff in protocol.train],
         "interval_level": INTERVAL_LEVEL,
+        "level": level.to_json(INTERVAL_LEVEL, bare.level),
         "importance": [
             {"feature": workspace.contract.names[i], "mean_abs_contribution": float(weight[i])} for i in order
         ],

@@ -118,7 +118,7 @@ class Portfolio(CurvePoint):
         description="The total over that of the last scored shop; null if none was scored."
     )
     level_error: float | None = Field(
-        description="Relative error of the model's totals out of time, in the intervals; null if never tested."
+        description="Relative uncertainty of the level all customers share, in the intervals; null if not known."
     )
     note: str = Field(description="What the intervals hold and what they do not.")
     curve: list[CurvePoint] = Field(

@@ -1,4 +1,8 @@
-"""The border of ``POST /predict``: pydantic models made from the contract of the model that is served."""
+"""The border of ``POST /predict``: what may come in, made from the contract of the model that is served.
+
+A body is read twice at most. msgspec reads it ten times as fast as pydantic and refuses it at the first thing that is
+wrong; pydantic then has the last word, and names every row and field.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Annotated, Any, TypeAlias
 
+import msgspec
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, create_model
 from pydantic_core import from_json
 
@@ -36,8 +41,7 @@ def _annotation(feature: Mapping[str, Any]) -> Any:
     description = feature["description"] or None
     annotation: Any = Annotated[str, Field(max_length=MAX_TEXT, description=description)]
     if feature["kind"] == "number":
-        low = -LARGEST if feature["minimum"] is None else feature["minimum"]
-        high = LARGEST if feature["maximum"] is None else feature["maximum"]
+        low, high = _bounds(feature)
         annotation = Annotated[float, Field(ge=low, le=high, allow_inf_nan=False, description=description)]
     return annotation | None if feature["nullable"] else annotation
 
@@ -59,6 +63,7 @@ class CustomerReader:
             features=(features_model(contract), ...),
         )
         self._names = [feature["name"] for feature in contract]
+        self._decoder = _decoder(contract)
         self._chunk: TypeAdapter[list[Any]] = TypeAdapter(list[self.customer])  # type: ignore[name-defined]
 
     @cached_property
@@ -75,6 +80,16 @@ class CustomerReader:
         Problem
             422 naming rows and fields, if anything is not as the contract says.
         """
+        try:
+            customers = self._decoder.decode(body).customers
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return self._read_with_care(body, max_rows)
+        _check_count(len(customers), max_rows)
+        rows = zip(*(msgspec.structs.astuple(one.features) for one in customers), strict=True)
+        return Customers([one.customer_id for one in customers], dict(zip(self._names, rows, strict=True)))
+
+    def _read_with_care(self, body: bytes, max_rows: int) -> Customers:
+        """The same by pydantic, which tells what is wrong."""
         rows = _rows(body, max_rows)
         customers: list[Any] = []
         errors: list[FieldError] = []
@@ -105,6 +120,39 @@ def _rows(body: bytes, max_rows: int) -> list[Any]:
     if unknown:
         raise invalid_field(unknown[0], "Field is unknown; expected customers only.")
     rows: list[Any] = document["customers"]
-    if not 1 <= len(rows) <= max_rows:
-        raise invalid_field("customers", f"Expected 1 to {max_rows:,} customers; found {len(rows):,}.")
+    _check_count(len(rows), max_rows)
     return rows
+
+
+def _check_count(count: int, max_rows: int) -> None:
+    if not 1 <= count <= max_rows:
+        raise invalid_field("customers", f"Expected 1 to {max_rows:,} customers; found {count:,}.")
+
+
+def _decoder(contract: Sequence[Mapping[str, Any]]) -> msgspec.json.Decoder[Any]:
+    """Reads a body that is as the contract says."""
+    shape: dict[str, Any] = {"forbid_unknown_fields": True, "gc": False}
+    fields = [(feature["name"], _fast_annotation(feature)) for feature in contract]
+    # Features may have names that are no identifiers; JSON's names are given beside them.
+    numbered = [(f"feature_{number}", annotation) for number, (_, annotation) in enumerate(fields)]
+    names = {field: name for (field, _), (name, _) in zip(numbered, fields, strict=True)}
+    features = msgspec.defstruct("Features", numbered, rename=names, **shape)
+    customer_id = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_TEXT)]
+    customer = msgspec.defstruct("Customer", [("customer_id", customer_id), ("features", features)], **shape)
+    return msgspec.json.Decoder(
+        msgspec.defstruct("Body", [("customers", list[customer])], **shape)  # type: ignore[valid-type]
+    )
+
+
+def _fast_annotation(feature: Mapping[str, Any]) -> Any:
+    annotation: Any = Annotated[str, msgspec.Meta(max_length=MAX_TEXT)]
+    if feature["kind"] == "number":
+        low, high = _bounds(feature)
+        annotation = Annotated[float, msgspec.Meta(ge=low, le=high)]
+    return annotation | None if feature["nullable"] else annotation
+
+
+def _bounds(feature: Mapping[str, Any]) -> tuple[float, float]:
+    low = -LARGEST if feature["minimum"] is None else feature["minimum"]
+    high = LARGEST if feature["maximum"] is None else feature["maximum"]
+    return low, high

@@ -12,7 +12,7 @@ from pathlib import Path
 from clv.errors import UnavailableError
 from clv.settings import Settings
 
-LABEL = "A made-up demo shop: no real customer, no real money."
+LABEL = "A demo: the shop is made up, and the model has learnt from it. No real customer, no real money."
 
 Report = Callable[[str, float], object]
 """Told what is being done and the share that is done."""

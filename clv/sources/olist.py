@@ -194,6 +194,9 @@ TABLES = (
     ),
 )
 
+REPLACED_BY = {table.name: table.replaces_by for table in TABLES if table.replaces_by}
+"""The column of each raw table by which appended rows replace stored ones."""
+
 CURRENCY = "BRL"
 """Olist's currency."""
 

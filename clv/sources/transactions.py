@@ -15,6 +15,9 @@ from clv.sources import files, values
 from clv.sources.files import RawFile
 from clv.sources.tables import Loaded, count, csv_errors, csv_rows, line_of, literal, quoted, read_header
 
+REPLACED_BY = {"transactions": "order_id"}
+"""The column of each raw table by which appended rows replace stored ones."""
+
 TIME_ZONE = "UTC"
 """Time zone of a shop that names none."""
 

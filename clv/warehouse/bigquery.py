@@ -7,6 +7,7 @@ several together go to tables of their own first, then one transaction moves all
 from __future__ import annotations
 
 import re
+import shutil
 import tempfile
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -176,44 +177,50 @@ class BigQueryWarehouse:
             )
 
     @contextmanager
-    def loading(self, *, keep: bool, workspace: Path) -> Iterator[Path]:
+    def loading(self, *, former: Mapping[str, str] | None, workspace: Path) -> Iterator[Path]:
         """Yield a local file for the next ``raw`` tables, and put them in the place of today's all together.
 
+        Of tables to which something is added only the rows that are new are uploaded, with those that they replace.
         What fails before the transaction changes nothing. What was derived from the former tables is dropped after it.
         """
         path = workspace / "next.duckdb"  # DuckDB calls the catalog so: no schema may have that name
-        if keep:
-            self._fetch_raw(path)
+        before = workspace / "before.duckdb"
+        if former is not None:
+            self._fetch_raw(before)
+            shutil.copyfile(before, path)
         yield path
         with duckdb.connect(str(path), read_only=True) as connection, clear_errors(self.address):
-            names = [
-                name
-                for (name,) in connection.execute(
-                    "select table_name from information_schema.tables where table_schema = 'raw' order by 1"
-                ).fetchall()
-            ]
+            names = _raw_tables(connection, "next")
+            if former is None:
+                changes = [Change(name, f"select * from raw.{name}", replaces=None) for name in names]
+            else:
+                connection.execute(f"attach '{before}' as before (read_only)")
+                changes = [
+                    change
+                    for name in names
+                    if (change := _changed(connection, name, former.get(name), _raw_tables(connection, "before")))
+                ]
             suffix = f"__{uuid.uuid4().hex[:8]}"
             try:
-                for name in names:
-                    reader = connection.sql(f"select * from raw.{name}").to_arrow_reader()
-                    self._make_tables(name, suffix, reader.schema)
-                    self._load(self.table_id("raw", name + suffix), reader, reader.schema)
-                self._run(_move_all(names, suffix))
+                for change in changes:
+                    reader = connection.sql(change.rows).to_arrow_reader()
+                    self._make_tables(change.table, suffix, reader.schema)
+                    self._load(self.table_id("raw", change.table + suffix), reader, reader.schema)
+                self._run(_transaction([statement for change in changes for statement in change.statements(suffix)]))
             finally:
-                for name in names:
-                    self.clients.rest.delete_table(
-                        self.table_id("raw", name + suffix), not_found_ok=True, retry=self._retry
-                    )
-            if not keep:
+                for change in changes:
+                    taker = self.table_id("raw", change.table + suffix)
+                    self.clients.rest.delete_table(taker, not_found_ok=True, retry=self._retry)
+            if former is None:
                 self._drop_all_but(names)
 
     def _fetch_raw(self, path: Path) -> None:
-        """Today's raw tables as a local DuckDB file."""
+        """Today's raw tables as a local DuckDB file, by the Storage Read API alone: no query is billed."""
         with duckdb.connect(str(path)) as connection, clear_errors(self.address):
             connection.execute("create schema raw")
             for item in self.clients.rest.list_tables(f"{self.project}.{self.dataset}_raw", retry=self._retry):
                 if "__" not in item.table_id:
-                    rows = self._run(f"select * from raw.{item.table_id}")
+                    rows = self.clients.rest.list_rows(item.reference, retry=self._retry)
                     connection.register("rows", rows.to_arrow(bqstorage_client=self.clients.storage))
                     connection.execute(f"create table raw.{item.table_id} as select * from rows")
                     connection.unregister("rows")
@@ -320,12 +327,57 @@ def _transaction(statements: Sequence[str]) -> str:
     return ";\n".join(["begin transaction", *statements, "commit transaction"])
 
 
-def _move_all(names: Sequence[str], suffix: str) -> str:
-    """A script that gives each table the rows of its newly loaded one, all or none."""
-    statements = []
-    for name in names:
-        statements += [f"truncate table raw.{name}", f"insert into raw.{name} select * from raw.{name}{suffix}"]
-    return _transaction(statements)
+@dataclass(frozen=True)
+class Change:
+    """What is uploaded of a raw table, and whose place it takes.
+
+    Attributes
+    ----------
+    rows
+        The SELECT that answers the rows to upload.
+    replaces
+        The uploaded rows replace those with the same value in this column; None: they replace all; empty: none.
+    """
+
+    table: str
+    rows: str
+    replaces: str | None
+
+    def statements(self, suffix: str) -> list[str]:
+        """SQL that moves the rows from where they were uploaded to."""
+        table, taker = f"raw.{self.table}", f"raw.{self.table}{suffix}"
+        insert = f"insert into {table} select * from {taker}"
+        if self.replaces is None:
+            return [f"truncate table {table}", insert]
+        if self.replaces:
+            return [f"delete from {table} where {self.replaces} in (select {self.replaces} from {taker})", insert]
+        return [insert]
+
+
+def _raw_tables(connection: duckdb.DuckDBPyConnection, database: str) -> list[str]:
+    found = connection.execute(
+        "select table_name from duckdb_tables() where database_name = ? and schema_name = 'raw' order by 1", [database]
+    )
+    return [name for (name,) in found.fetchall()]
+
+
+def _changed(connection: duckdb.DuckDBPyConnection, name: str, key: str | None, known: Sequence[str]) -> Change | None:
+    """The difference between table `name` of the next file and of the attached one from before."""
+    now, before = f"raw.{name}", f"before.raw.{name}"
+    if name not in known:
+        return Change(name, f"select * from {now}", replaces=None)
+    added, gone = f"from {now} except all from {before}", f"from {before} except all from {now}"
+    has_added = bool(connection.sql(f"{added} limit 1").fetchall())
+    if not connection.sql(f"{gone} limit 1").fetchall():
+        return Change(name, added, replaces="") if has_added else None
+    if key is None or connection.sql(f"select 1 from ({gone}) where {key} not in (select {key} from {now})").fetchall():
+        return Change(name, f"select * from {now}", replaces=None)
+    changed = f"select {key} from ({added}) union select {key} from ({gone})"
+    return Change(
+        name,
+        f"select * from {now} where {key} in ({changed}) union all select * from ({added}) where {key} is null",
+        replaces=key,
+    )
 
 
 def _fields(columns: pa.Schema) -> list[bigquery.SchemaField]:

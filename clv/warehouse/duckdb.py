@@ -122,9 +122,9 @@ class DuckDBWarehouse:
             connection.execute(f"create or replace table {schema}.{table} as select * from batches")
 
     @contextmanager
-    def loading(self, *, keep: bool, workspace: Path) -> Iterator[Path]:
+    def loading(self, *, former: Mapping[str, str] | None, workspace: Path) -> Iterator[Path]:
         """Yield the next version of the file: a copy, or an empty one; it takes the place of this one on success."""
-        with self.replacing(from_copy=keep) as next_file:
+        with self.replacing(from_copy=former is not None) as next_file:
             yield next_file
 
     def erase(self, marks: Mapping[str, Sequence[str]], updates: Sequence[str] = ()) -> dict[str, int]:

@@ -36,12 +36,13 @@ class Warehouse(Protocol):
     def write_table(self, schema: str, table: str, batches: Iterable[pa.RecordBatch], columns: pa.Schema) -> None:
         """Create the table from Arrow batches, in the place of the former one; on failure that one stays."""
 
-    def loading(self, *, keep: bool, workspace: Path) -> AbstractContextManager[Path]:
+    def loading(self, *, former: Mapping[str, str] | None, workspace: Path) -> AbstractContextManager[Path]:
         """Yield a DuckDB file for the next ``raw`` tables; when the block ends well they are the warehouse's.
 
-        With `keep` the file holds today's tables, to add to; without, it is empty and what was derived from the former
-        tables goes with them. If the block fails, or the writing does, the warehouse stays as it is. `workspace` is a
-        folder for temporary files.
+        With `former` the file holds today's tables, to add to; it names the column by which rows of a table replace
+        others, for tables that have one. Without, the file is empty and what was derived from the former tables goes
+        with them. If the block fails, or the writing does, the warehouse stays as it is. `workspace` is a folder for
+        temporary files.
         """
 
     def erase(self, marks: Mapping[str, Sequence[str]], updates: Sequence[str] = ()) -> dict[str, int]:

@@ -14,7 +14,7 @@ TRUE = BuyTillYouDie(PurchaseProcess(0.6, 60.0, 0.8, 2.5), Spend(6.0, 4.0, 15.0)
 
 
 def shop(n: int, seed: int) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
-    """Customers of a BG/NBD shop: their history, their spend in the window, and what their true habits promised."""
+    """A BG/NBD shop: histories, spend in the window, and what the true habits promised of it."""
     rng = np.random.default_rng(seed)
     process, spend = TRUE.purchases, TRUE.spend
     rate = rng.gamma(process.r, 1 / process.alpha, n)
@@ -35,10 +35,18 @@ def shop(n: int, seed: int) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
         alive_at_age &= ~(past & leaves)
         alive &= (past | window) & ~leaves
     promised = alive_at_age * -np.expm1(-rate * leaving * HORIZON) / leaving * mean
+    amount = rng.gamma(spend.p * count) * mean / (spend.p * count)
     frame = pd.DataFrame(
-        {"purchase_count": count, "recency_days": age - last, "tenure_days": age, "amount_mean": mean}
+        {
+            "purchase_count": count,
+            "recency_days": age - last,
+            "tenure_days": age,
+            "amount_mean": amount,
+            "amount_total": amount * count,
+        }
     )
-    return frame, rng.poisson(future * 1000) / 1000 * mean, promised
+    spent = np.where(future > 0, rng.gamma(np.maximum(spend.p * future, 1e-9)) * mean / spend.p, 0.0)
+    return frame, spent, promised
 
 
 def test_it_is_what_the_true_habits_reach() -> None:

@@ -8,7 +8,8 @@ import subprocess
 import sys
 import textwrap
 import time
-from datetime import date, timedelta
+from dataclasses import replace
+from datetime import date
 from pathlib import Path
 
 import duckdb
@@ -140,6 +141,17 @@ def test_reports_what_was_built_and_tested(report: TransformReport, seen: list[t
     assert {total for _, _, total in seen} == {len(seen)}
 
 
+def test_says_which_cutoffs_were_built(report: TransformReport) -> None:
+    days = report.cutoffs
+    assert report.changes == f"all {len(days)} cutoffs were built."
+    one_more = replace(report, built=days[-2:], dropped=(date(2020, 11, 14),))
+    assert one_more.changes == (
+        f"2 of {len(days)} cutoffs were built anew ({days[-2]}, {days[-1]}); former ones dropped: 2020-11-14."
+    )
+    assert replace(report, built=days[2:]).changes.endswith(f"were built anew ({days[2]} to {days[-1]}).")
+    assert replace(report, built=()).changes == f"none of the {len(days)} cutoffs has changed."
+
+
 def test_nets_returns(killed: Settings, report: TransformReport) -> None:
     snapshots = query(
         open_warehouse(killed).path,
@@ -206,18 +218,6 @@ def test_a_full_disk_changes_nothing(settings: Settings) -> None:
     assert "UnavailableError" in errors.splitlines()[-1]
     assert path.read_bytes() == before
     assert leftovers(path) == set()
-
-
-def test_nothing_bought_since_is_knowledge_too(killed: Settings, report: TransformReport) -> None:
-    """An as-of day later than the last purchase, up to tomorrow."""
-    as_of = date(2021, 2, 14)
-    later = transform(killed, as_of_date=as_of, horizon_days=45, today=as_of - timedelta(days=1))
-    path = open_warehouse(killed).path
-    assert later.cutoffs[-1] == as_of
-    assert later.cutoffs[-2] == as_of - timedelta(days=45)
-    assert query(path, f"select min(recency_days) from marts.customer_snapshots where cutoff_date = '{as_of}'") == [
-        ((as_of - LAST).days,)
-    ]
 
 
 @pytest.mark.parametrize("horizon", [0, -3])

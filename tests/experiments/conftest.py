@@ -19,6 +19,7 @@ from unittest import mock
 import duckdb
 import pytest
 from filelock import FileLock
+from mlflow.tracking._tracking_service.utils import _artifact_repos_cache
 
 from clv.synth import write_shop
 from experiments import cli
@@ -127,6 +128,7 @@ def chain(tmp_path_factory: pytest.TempPathFactory, full_scale: bool) -> Chain:
 
 def copy_home(home: Path, to: Path) -> Path:
     """Copy a home, which is sooner done than making one; MLflow's store holds absolute addresses."""
+    _artifact_repos_cache.clear()  # MLflow remembers by run where its files lie, and a copy has the same runs
     shutil.copytree(home, to, ignore=shutil.ignore_patterns(".lock*", ".load", ".*.next*"))
     with closing(sqlite3.connect(to / "mlflow.db")) as store, store:
         for (table,) in store.execute("select name from sqlite_master where type = 'table'").fetchall():

@@ -9,7 +9,7 @@ import pytest
 from mlflow import MlflowClient
 
 from clv.contract import read_contract
-from clv.labels import label, read_activity
+from clv.labels import closed, label, read_activity
 from clv.metrics import normalized_gini
 from clv.models.model import Model
 from clv.models.recipe import Recipe
@@ -37,7 +37,9 @@ def client(home: Path) -> MlflowClient:
 @pytest.fixture(scope="module")
 def facts(home: Path, clv) -> dict:
     """Four cutoffs, two horizons; the recipe is Production's."""
-    done = clv(home, "--json", "backtest", "--cutoffs", 4, "--horizons", "30,60")
+    shop = read_shop(open_warehouse(Settings(home=home)))
+    cutoffs = closed(shop.cutoffs, 60, shop.as_of_date)[-7::2]
+    done = clv(home, "--json", "backtest", "--cutoffs", ",".join(map(str, cutoffs)), "--horizons", "30,60")
     assert done.code == 0, done.err
     return done.json
 
@@ -78,9 +80,8 @@ def test_a_longer_window_holds_more_returners(facts: dict) -> None:
     returners = {
         (cell["horizon_days"], cell["cutoff"]): cell["returners"] for cell in facts["grid"] if cell["age_days"] == 0
     }
-    both = [cutoff for horizon_days, cutoff in returners if horizon_days == 60 and (30, cutoff) in returners]
-    assert both
-    assert all(returners[60, cutoff] > returners[30, cutoff] for cutoff in both)
+    assert len(returners) == 8
+    assert all(count > returners[30, cutoff] for (days, cutoff), count in returners.items() if days == 60)
 
 
 def test_a_refitted_cell_is_what_the_recipe_says_there(facts: dict, home: Path) -> None:

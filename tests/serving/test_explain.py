@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from clv.predictor import Parts
-from serving.portfolio import NOTE_UNTESTED, portfolio
+from serving.portfolio import NOTE, NOTE_UNKNOWN, portfolio
 
 PARTS = ("p_return", "value_if_return", "expected_value")
 
@@ -57,10 +57,8 @@ def test_the_interval_holds_what_two_part_customers_spend() -> None:
     p, value = draw.uniform(0.02, 0.5, 400), draw.uniform(20, 200, 400)
     sigma = 0.7
     width = np.exp(sigma * 1.2815515655446004)
-    totals = portfolio(
-        Parts(p, value), {"interval_level": 0.8, "evaluation": {}}, (np.exp(-(sigma**2) / 2) / width, width)
-    )
-    assert totals["note"] == NOTE_UNTESTED
+    totals = portfolio(Parts(p, value), {"interval_level": 0.8}, (np.exp(-(sigma**2) / 2) / width, width))
+    assert totals["note"] == NOTE_UNKNOWN
     # the lognormal whose central 80 % interval has this width: sigma, less half its square in the log of the mean
     sigma_read = np.log(width**2 / np.exp(-(sigma**2) / 2)) / (2 * 1.2815515655446004)
     spend = (draw.uniform(size=(20_000, 400)) < p) * value
@@ -71,16 +69,18 @@ def test_the_interval_holds_what_two_part_customers_spend() -> None:
     assert sums.mean() == pytest.approx(totals["expected_value"], rel=0.02)
 
 
-def test_an_error_of_level_out_of_time_widens_the_interval() -> None:
+def test_an_uncertain_level_widens_the_interval_of_every_total() -> None:
+    """A thousand customers average their chance out, but not the level that they share."""
     parts = Parts(np.full(1000, 0.1), np.full(1000, 100.0))
-    about = {"interval_level": 0.8, "evaluation": {}}
-    level = {"level": 0.95, "models": {"model": {"total_ratio": [0.8, 0.7, 0.9]}}}
+    about = {"interval_level": 0.8}
     narrow = portfolio(parts, about, (0.4, 1.9))
-    wide = portfolio(parts, {**about, "evaluation": level}, (0.4, 1.9))
-    assert wide["level_error"] == pytest.approx(np.hypot(0.2, 0.1 / 1.959964), rel=1e-6)
+    wide = portfolio(parts, {**about, "level": {"sd": 0.3}}, (0.4, 1.9))
+    assert (wide["level_error"], wide["note"]) == (0.3, NOTE)
     assert wide["expected_value"] == narrow["expected_value"]
-    assert wide["expected_value_low"] < narrow["expected_value_low"]
-    assert wide["expected_value_high"] > narrow["expected_value_high"]
+    for name in ("expected_value", "expected_returners"):
+        # at least as wide as the level alone would make it, on the log scale
+        assert np.log(wide[f"{name}_high"] / wide[f"{name}_low"]) > 2 * 1.2815 * 0.29
+        assert np.log(narrow[f"{name}_high"] / narrow[f"{name}_low"]) < 2 * 1.2815 * 0.2
 
 
 def test_nobody_is_expected_back() -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clv.errors import InputError
-from streamlit_app import charts, client, money, uploads
+from streamlit_app import batches, distribution, money, uploads
 
 
 def test_examples_in_the_documentation_run() -> None:

@@ -1,0 +1,87 @@
+"""The page Customer: search, figures, explanation and what-if are the API's."""
+
+import pytest
+
+from streamlit_app.money import Style
+
+
+def money(amount: float) -> str:
+    return Style().money(amount, "BRL")
+
+
+def test_without_a_choice_all_customers_are_offered_the_best_first(open_page, scored_api, predicted) -> None:
+    page = open_page(scored_api.base_url, "customer")
+    assert page.customers["customer_id"].tolist() == predicted["customer_id"].tolist()
+    page.run(page.app.text_input(key="customer").set_value("0003"))
+    assert len(page.customers) == 10
+    page.run(page.app.text_input(key="customer").set_value("x"))
+    assert "No customer has “x” in the id" in page.app.info[0].value
+
+
+def test_a_customer_from_the_address(open_page, scored_api, predicted) -> None:
+    expected = predicted.iloc[4]
+    page = open_page(scored_api.base_url, "customer", customer=expected["customer_id"])
+    assert page.metrics["Expected value, 90 days"] == money(expected["expected_value"])
+    assert page.metrics["Value if they return"] == money(expected["value_if_return"])
+    low, high = expected["value_if_return_low"], expected["value_if_return_high"]
+    assert page.ranges["Value if they return"] == f"{money(low)} to {money(high)}"
+    chance = expected["p_return"]
+    assert page.ranges["Expected value, 90 days"] == f"{money(chance * low)} to {money(chance * high)}"
+    assert page.metrics["Rank"] == str((predicted["expected_value"] > expected["expected_value"]).sum() + 1)
+    assert page.charts == 3
+    one = scored_api.get(f"/customers/{expected['customer_id']}").json()
+    spent = sum(purchase["amount"] for purchase in one["purchases"])
+    assert f"{len(one['purchases'])} purchase" in page.captions
+    assert money(spent) in page.captions
+    body = {"customers": [{"customer_id": expected["customer_id"], "features": one["features"]}]}
+    assert scored_api.post("/explain", json=body).json()["explanations"][0]["sentence"] in page.captions
+
+
+def test_a_slider_asks_the_api_again(open_page, scored_api, predicted) -> None:
+    customer = predicted["customer_id"][0]
+    page = open_page(scored_api.base_url, "customer", customer=customer)
+    assert "Expected value, if" not in page.metrics
+    slider = next(one for one in page.app.slider if one.label == "recency days")
+    page.run(slider.set_value(300.0))
+    features = {**predicted["features"][0], "recency_days": 300.0}
+    body = {"customers": [{"customer_id": customer, "features": features}]}
+    answer = scored_api.post("/predict", json=body).json()["predictions"][0]
+    assert answer["expected_value"] != pytest.approx(predicted["expected_value"][0])
+    assert page.metrics["Expected value, if"] == money(answer["expected_value"])
+    assert page.metrics["Expected value, 90 days"] == money(predicted["expected_value"][0])
+    assert scored_api.post("/explain", json=body).json()["explanations"][0]["sentence"] in page.captions
+    page.press("As it is")
+    assert "Expected value, if" not in page.metrics
+
+
+def test_to_the_neighbour_and_back_to_all(open_page, scored_api, predicted) -> None:
+    page = open_page(scored_api.base_url, "customer", customer=predicted["customer_id"][3])
+    page.press("Weaker")
+    assert page.app.text_input(key="customer").value == predicted["customer_id"][4]
+    page.press("Better").press("Better")
+    assert page.app.text_input(key="customer").value == predicted["customer_id"][2]
+    page.press("All customers")
+    assert len(page.customers) == 40
+
+
+def test_a_customer_of_an_uploaded_log(open_page, api, log: str, predicted) -> None:
+    page = open_page(api.base_url).upload(log).press("Predict").go("customer")
+    assert "file.csv" in page.captions
+    page.run(page.app.text_input(key="customer").set_value("00038"))
+    expected = predicted.set_index("customer_id").loc["00038"]
+    # The log ends some days before the day on which the shop was scored.
+    assert float(page.metrics["Chance to return"].removesuffix(" %")) == pytest.approx(
+        100 * expected["p_return"], abs=5
+    )
+    assert "3 purchases of R$ 145.50, the last on" in page.captions
+    assert len(page.app.slider) > 0
+
+
+def test_a_customer_of_a_features_file(open_page, api, helpers) -> None:
+    customers = helpers.random_customers(5, seed=3)
+    csv = customers.assign(customer_id=list("abcde")).to_csv(index=False)
+    page = open_page(api.base_url).upload(csv).press("Predict").go("customer")
+    page.run(page.app.text_input(key="customer").set_value("c"))
+    assert any("holds no purchases" in info.value for info in page.app.info)
+    body = helpers.as_customers(customers.iloc[[2]])
+    assert api.post("/explain", json=body).json()["explanations"][0]["sentence"] in page.captions
