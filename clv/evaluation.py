@@ -14,7 +14,8 @@ from clv.baselines import Estimator, ladder
 from clv.bootstrap import Difference, Draws, Interval, Outcome, intervals, paired, resample
 from clv.ceiling import gini_ceiling
 from clv.contract import Contract
-from clv.level import Ledger, Level, fit_level
+from clv.ledger import Ledger
+from clv.level import Level, fit_level
 from clv.models.btyd import BTYDModel
 from clv.models.model import Model
 from clv.models.recipe import Recipe
@@ -178,7 +179,7 @@ def evaluate(
                 today=test.frame,
                 horizon_days=horizon_days,
             )
-            predictor = level.apply(model.predictor_, test.frame) if level is not None else model.predictor_
+            predictor = level.forecast.apply(model.predictor_, test.frame) if level is not None else model.predictor_
             parts[name].append(predictor.predict_parts(test.frame))
         for name in baseline_names():
             baseline = fit_baseline(name, train, test.frame, horizon_days)

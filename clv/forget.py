@@ -153,7 +153,7 @@ def _drop_rows(path: Path, customer_id: str) -> bool:
     """Write a table anew without the person; whether that was necessary."""
     is_csv = path.suffix == ".csv"
     rows = f"read_csv({literal(str(path))}, all_varchar = true)" if is_csv else f"read_parquet({literal(str(path))})"
-    with duckdb.connect() as connection:
+    with duckdb.connect(config={"temp_directory": f"{path}.spill"}) as connection:
         columns = connection.sql(f"select * from {rows} limit 0").columns
         if "customer_id" not in columns:
             return False

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 from clv.backtest import Backtest, Fitted, folds, run
 from clv.bootstrap import Interval
 from clv.errors import InputError
+from clv.forecast import forecast
 from clv.home import remove, replacing
 from clv.labels import closed, label, read_activity
-from clv.level import fit_level, read_ledger
+from clv.ledger import read_ledger
 from clv.models.model import Model
 from clv.models.recipe import Recipe
 from clv.predictor import Predictor
@@ -147,7 +148,7 @@ def _run_all(
                 today=today.frame,
                 horizon_days=horizon_days,
             )
-            predictor = fit_level(ledger, fold.test, horizon_days).apply(model.predictor_, today.frame)
+            predictor = forecast(ledger, fold.test, horizon_days).apply(model.predictor_, today.frame)
             with replacing(folder) as temporary:
                 predictor.save(temporary)
             return predictor

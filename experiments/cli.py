@@ -352,18 +352,17 @@ def train(
     parameter: Parameters = None,
 ) -> None:
     """Test a recipe out of time, refit it on every closed label, and register the model."""
-    from clv.models.recipe import default_recipe
     from experiments import report
     from experiments.choices import chosen_recipe
     from experiments.train import train as fit
-    from experiments.tune import protocol_of
+    from experiments.tune import untuned_recipe
 
     workspace = _workspace(context)
     named = from_run or recipe or parameter
     chosen = (
         chosen_recipe(workspace, from_run=from_run, recipe=recipe, parameters=parameter or [])
         if named
-        else default_recipe(is_short=protocol_of(workspace.shop()).is_short)
+        else untuned_recipe(workspace)
     )
     result = fit(workspace, recipe=chosen)
     report.show(workspace.console, result.facts)

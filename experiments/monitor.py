@@ -152,21 +152,25 @@ def _closed(workspace: Workspace, rows: pd.DataFrame, by: str, horizon_days: int
     if outcome.is_return.sum() >= FEWEST_RETURNERS:
         rng = np.random.default_rng(workspace.settings.seed)
         metrics = intervals(resample({by: [parts]}, [outcome], rng=rng), by)
-    return Closed(by, max(rows["cutoff_date"]), horizon_days, parts, outcome, _promised(workspace, by), metrics)
+    as_of_date = max(rows["cutoff_date"])
+    gini, total = _promises(workspace, by, as_of_date)
+    return Closed(by, as_of_date, horizon_days, parts, outcome, gini, total, metrics)
 
 
-def _promised(workspace: Workspace, by: str) -> Interval | None:
-    """Gini of the version's test, from its run."""
+def _promises(workspace: Workspace, by: str, as_of_date: date) -> tuple[Interval | None, Interval | None]:
+    """What the version's run says of Gini, and of the total if the predictions are of its own as-of day."""
     kind, _, number = by.rpartition(" ")
-    if not kind.endswith("version"):
-        return None
-    for version in workspace.registry.versions():
-        if version.number == number:
-            metrics = workspace.tracker.metrics(version.run_id)
-            names = ("normalized_gini", "normalized_gini_low", "normalized_gini_high")
-            if all(name in metrics for name in names):
-                return Interval(*(metrics[name] for name in names))
-    return None
+    found = [version for version in workspace.registry.versions() if version.number == number]
+    if not kind.endswith("version") or not found:
+        return None, None
+    metrics = workspace.tracker.metrics(found[0].run_id)
+    gini = ("normalized_gini", "normalized_gini_low", "normalized_gini_high")
+    total = ("total_expected", "total_interval_low", "total_interval_high")
+    is_own_day = found[0].tags.get("clv.as_of_date") == str(as_of_date)
+    return (
+        Interval(*(metrics[name] for name in gini)) if metrics.keys() >= set(gini) else None,
+        Interval(*(metrics[name] for name in total)) if is_own_day and metrics.keys() >= set(total) else None,
+    )
 
 
 # ---- the model in Production

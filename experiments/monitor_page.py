@@ -63,6 +63,7 @@ def _plain(closed: Closed) -> dict[str, Any]:
         "predicted_total": float(closed.parts.expected_value.sum()),
         "actual_total": float(closed.outcome.future_value.sum()),
         "promised_gini": _triple(closed.promised),
+        "promised_total": _triple(closed.promised_total),
         "metrics": {name: _triple(found) for name, found in closed.metrics.items()},
     }
 

@@ -37,6 +37,8 @@ class Closed:
         Their window; for a service's log, the latest of several days.
     promised
         Gini that the version's test had led to expect, with its interval; None if there was no test.
+    promised_total
+        Total that the version forecast for its own as-of day, with its interval; None for any other day.
     metrics
         What it was; empty if too few returned to tell.
     """
@@ -47,6 +49,7 @@ class Closed:
     parts: Parts
     outcome: Outcome
     promised: Interval | None
+    promised_total: Interval | None
     metrics: Mapping[str, Interval]
 
     @property
@@ -178,8 +181,18 @@ def _check_predictions(report: MonitorReport) -> Iterator[Check]:
     yield Check(
         "level",
         ratio.high >= low and ratio.low <= high,
-        f"{what} predicted {_of(ratio, 2)} times what was spent, bounds {low:g} to {high:g}",
+        f"{what} predicted {_of(ratio, 2)} times what was spent, bounds {low:g} to {high:g}{_of_total(latest)}",
     )
+
+
+def _of_total(closed: Closed) -> str:
+    """Whether the interval of the total held."""
+    if closed.promised_total is None:
+        return ""
+    low, high = closed.promised_total.low, closed.promised_total.high
+    spent = float(closed.outcome.future_value.sum())
+    held = "held" if low <= spent <= high else "missed"
+    return f"; the interval of its total, {low:,.0f} to {high:,.0f}, {held} the {spent:,.0f}"
 
 
 def no_scoring_closed(report: MonitorReport) -> str:

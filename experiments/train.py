@@ -16,7 +16,8 @@ from clv import drift
 from clv.errors import InputError
 from clv.evaluation import MODEL, Evaluation, evaluate
 from clv.explain import in_money
-from clv.level import fit_level, read_ledger
+from clv.ledger import read_ledger
+from clv.level import fit_level
 from clv.models.model import Model
 from clv.models.recipe import Recipe
 from clv.predictor import Contributions, Predictor
@@ -168,7 +169,7 @@ def _assemble(
 ) -> tuple[Predictor, pd.DataFrame, Contributions]:
     """The predictor with all its facts, a seeded sample of today's customers, and what moves their predictions."""
     level = fit_level(read_ledger(workspace.warehouse), shop.as_of_date, shop.horizon_days)
-    bare = level.apply(model.predictor_, today)
+    bare = level.forecast.apply(model.predictor_, today)
     parts = bare.predict_parts(today)
     rng = np.random.default_rng(workspace.settings.seed)
     chosen = rng.choice(len(today), size=min(EXPLAINED_CUSTOMERS, len(today)), replace=False)

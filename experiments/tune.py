@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -172,7 +172,7 @@ def tune(
     """
     shop = workspace.shop()
     protocol = protocol_of(shop)
-    default = default_recipe(is_short=protocol.is_short)
+    default = untuned_recipe(workspace)
     if not protocol.folds:
         return TuneResult(default, None, None, None, 0, protocol.note)
 
@@ -208,21 +208,8 @@ def tune(
                 }
             )
 
-            def objective(trial: optuna.Trial) -> float:
-                recipe = suggest(trial)
-                ginis: list[float] = []
-                for number, fold in enumerate(folds):
-                    parts = fold.predict(recipe, threads=threads)
-                    ginis.append(normalized_gini(fold.outcome.future_value, parts.expected_value))
-                    trial.report(float(np.mean(ginis)), number)
-                    if number + 1 < len(folds) and trial.should_prune():
-                        trial.set_user_attr("ginis", ginis)
-                        raise optuna.TrialPruned
-                trial.set_user_attr("ginis", ginis)
-                return float(np.mean(ginis))
-
             def record(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
-                complete = trial.state == optuna.trial.TrialState.COMPLETE
+                complete = trial.state.name == "COMPLETE"
                 ginis = trial.user_attrs.get("ginis", [])
                 metrics = {f"gini_fold_{number + 1}": value for number, value in enumerate(ginis)}
                 if complete and trial.value is not None:
@@ -243,13 +230,16 @@ def tune(
                 best = max((t.value for t in _complete(study) if t.value is not None), default=float("nan"))
                 step.update(f"best cv gini {best:.3f}", len(_finished(study)), trials)
 
-            import optuna
-
             step.update("", done, trials)
-            if done < trials:
-                study.optimize(
-                    objective, n_trials=trials - done, timeout=budget_seconds, n_jobs=jobs, callbacks=[record]
-                )
+            search(
+                study,
+                folds,
+                trials=trials - done,
+                budget_seconds=budget_seconds,
+                jobs=jobs,
+                threads=threads,
+                record=record,
+            )
             step.update("choosing the recipe")
             complete = _complete(study)
             best_trial = max(complete, key=lambda trial: trial.value, default=None)
@@ -277,6 +267,47 @@ def tune(
         if best == default:
             step.note += " (the default: nothing was told to be better)"
     return TuneResult(best, value, of_default, run.id, count)
+
+
+def search(
+    study: optuna.Study,
+    folds: Sequence[FoldData],
+    *,
+    trials: int,
+    jobs: int,
+    threads: int,
+    record: Callable[[optuna.Study, optuna.trial.FrozenTrial], None],
+    budget_seconds: float | None = None,
+    draw: Callable[[optuna.Trial], Recipe] = suggest,
+) -> None:
+    """Make `trials` further trials: the mean normalized Gini over the folds, given up where it falls behind.
+
+    Parameters
+    ----------
+    threads
+        XGBoost's threads in each of the `jobs` trials under way.
+    record
+        Called with every finished trial.
+    draw
+        The search space.
+    """
+    import optuna
+
+    def objective(trial: optuna.Trial) -> float:
+        recipe = draw(trial)
+        ginis: list[float] = []
+        for number, fold in enumerate(folds):
+            parts = fold.predict(recipe, threads=threads)
+            ginis.append(normalized_gini(fold.outcome.future_value, parts.expected_value))
+            trial.report(float(np.mean(ginis)), number)
+            if number + 1 < len(folds) and trial.should_prune():
+                trial.set_user_attr("ginis", ginis)
+                raise optuna.TrialPruned
+        trial.set_user_attr("ginis", ginis)
+        return float(np.mean(ginis))
+
+    if trials > 0:
+        study.optimize(objective, n_trials=trials, timeout=budget_seconds, n_jobs=jobs, callbacks=[record])
 
 
 def candidates(
@@ -375,6 +406,18 @@ def protocol_of(shop: Shop) -> Plan:
         as_of_date=shop.as_of_date,
         horizon_days=shop.horizon_days,
     )
+
+
+def untuned_recipe(workspace: Workspace) -> Recipe:
+    """The default recipe for this shop."""
+    protocol = protocol_of(workspace.shop())
+    if not protocol.is_short or not protocol.train:
+        return default_recipe(is_short=protocol.is_short)
+    days = ", ".join(f"date '{cutoff}'" for cutoff in protocol.train)
+    [found] = workspace.warehouse.query(
+        f"select count(*) as returners from marts.customer_snapshots where is_return and cutoff_date in ({days})"
+    ).to_pylist()
+    return default_recipe(is_short=True, returners=int(found["returners"]))
 
 
 def bin_folds(workspace: Workspace, protocol: Plan) -> list[FoldData]:

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from clv.errors import InputError
-from clv.settings import Settings
+from clv.settings import Settings, usable_cores
 
 MEBIBYTE = 1024 * 1024
 
@@ -50,7 +50,8 @@ class ServingSettings(BaseModel):
     api_key
         If set, callers must send it in the header ``X-API-Key``.
     threads
-        Large requests worked on at once, and DuckDB's threads; small ones never wait for them.
+        Large requests worked on at once, and the threads that share out one of them; small ones never wait for them.
+        One per core by default, at least 2 and at most 4.
     warehouse
         Where ``clv score`` leaves the scored shop; empty for none.
     max_explain_rows
@@ -79,7 +80,7 @@ class ServingSettings(BaseModel):
     max_body_bytes: int = Field(default=16 * MEBIBYTE, ge=1)
     max_purchases_body_bytes: int = Field(default=64 * MEBIBYTE, ge=1)
     api_key: SecretStr | None = None
-    threads: int = Field(default=2, ge=1)
+    threads: int = Field(default_factory=lambda: max(2, min(4, usable_cores())), ge=1)
     warehouse: str = ""
     max_explain_rows: int = Field(default=500, ge=1)
     body_seconds: float = Field(default=30, gt=0)

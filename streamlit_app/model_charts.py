@@ -9,14 +9,12 @@ import altair as alt
 import pandas as pd
 
 from streamlit_app import model_words as words
-from streamlit_app.charting import localized
+from streamlit_app.charting import NUMBERS, AnyChart, localized
 from streamlit_app.money import Style, symbol
 from streamlit_app.palette import Colours
 
 _ROW = 34
 _LABELS = alt.Axis(labelLimit=170)
-
-Chart = alt.LayerChart | alt.Chart
 
 
 def metric_frame(models: Mapping[str, words.Intervals], metric: str) -> pd.DataFrame:
@@ -29,7 +27,7 @@ def metric_frame(models: Mapping[str, words.Intervals], metric: str) -> pd.DataF
     return pd.DataFrame(rows, columns=["name", "value", "low", "high"])
 
 
-def metric_chart(frame: pd.DataFrame, colours: Colours, style: Style, ideal: float | None = None) -> Chart:
+def metric_chart(frame: pd.DataFrame, colours: Colours, style: Style, ideal: float | None = None) -> AnyChart:
     """Points with their intervals, the model in colour; a line where the ideal is."""
     color = alt.condition(
         alt.datum.name == words.BASELINES[words.MODEL], alt.value(colours.accent), alt.value(colours.quiet)
@@ -53,7 +51,7 @@ def metric_chart(frame: pd.DataFrame, colours: Colours, style: Style, ideal: flo
     return localized(alt.layer(*layers).properties(height=_ROW * len(frame) + 40), style)
 
 
-def over_time_chart(frame: pd.DataFrame, title: str, colours: Colours, style: Style, ideal: float | None) -> Chart:
+def over_time_chart(frame: pd.DataFrame, title: str, colours: Colours, style: Style, ideal: float | None) -> AnyChart:
     """A metric by cutoff (columns cutoff, value, and low and high where they are known)."""
     axis = alt.X("cutoff:T", title=None, axis=alt.Axis(format="%b %Y", tickCount=min(8, len(frame))))
     y = alt.Y("value:Q", title=title, scale=alt.Scale(zero=False, nice=True))
@@ -72,7 +70,7 @@ def over_time_chart(frame: pd.DataFrame, title: str, colours: Colours, style: St
     return localized(alt.layer(*layers).properties(height=260), style)
 
 
-def slices_chart(frame: pd.DataFrame, overall: float | None, colours: Colours, style: Style) -> Chart:
+def slices_chart(frame: pd.DataFrame, overall: float | None, colours: Colours, style: Style) -> AnyChart:
     """A metric by part of the customers (columns value, estimate, low, high, customers, returners)."""
     tooltip = [
         alt.Tooltip("value:N", title="Customers"),
@@ -95,7 +93,7 @@ def slices_chart(frame: pd.DataFrame, overall: float | None, colours: Colours, s
 
 def importance_chart(
     importance: Sequence[Mapping[str, Any]], currency: str, colours: Colours, style: Style, top: int = 15
-) -> Chart:
+) -> AnyChart:
     """How far each feature moves the expected value, on average over customers."""
     frame = pd.DataFrame(importance).head(top)
     chart: alt.Chart = (
@@ -103,7 +101,11 @@ def importance_chart(
         .mark_bar(color=colours.accent, cornerRadiusEnd=3)
         .encode(
             y=alt.Y("feature:N", sort=frame["feature"].tolist(), title=None, axis=_LABELS),
-            x=alt.X("mean_abs_contribution:Q", title=f"moves the expected value by, {symbol(currency)} per customer"),
+            x=alt.X(
+                "mean_abs_contribution:Q",
+                title=f"moves the expected value by, {symbol(currency)} per customer",
+                axis=alt.Axis(format=NUMBERS),
+            ),
             tooltip=[
                 alt.Tooltip("feature:N", title="Feature"),
                 alt.Tooltip("mean_abs_contribution:Q", title=f"Mean effect, {symbol(currency)}", format=",.3f"),

@@ -16,7 +16,10 @@ learns the rest; ``blend``: a hurdle mixed with BG/NBD and Gamma-Gamma.
 
 
 SHORT_HISTORY_WEIGHT = 0.75
-"""Share of BG/NBD and Gamma-Gamma in the blend where the history is shorter than four horizons."""
+"""Share of BG/NBD and Gamma-Gamma in the blend where the history is short and holds hardly a label."""
+
+FEW_RETURNERS = 500
+"""With as many labels of who returned, that share is half way back to the even one."""
 
 
 class Recipe(BaseModel):
@@ -61,6 +64,13 @@ class Recipe(BaseModel):
         }[self.family]
 
 
-def default_recipe(*, is_short: bool) -> Recipe:
-    """What is used where nothing was tuned; a short history has few labels, and BG/NBD needs none."""
-    return Recipe(history_weight=SHORT_HISTORY_WEIGHT) if is_short else Recipe()
+def default_recipe(*, is_short: bool, returners: int = 0) -> Recipe:
+    """What is used where nothing was tuned.
+
+    BG/NBD needs no label, so a short history gives it more weight: the more, the fewer `returners` there are among
+    the labelled snapshots.
+    """
+    if not is_short:
+        return Recipe()
+    more = (SHORT_HISTORY_WEIGHT - 0.5) * FEW_RETURNERS / (FEW_RETURNERS + returners)
+    return Recipe(history_weight=round(0.5 + more, 3))

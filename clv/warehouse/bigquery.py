@@ -189,7 +189,7 @@ class BigQueryWarehouse:
             self._fetch_raw(before)
             shutil.copyfile(before, path)
         yield path
-        with duckdb.connect(str(path), read_only=True) as connection, clear_errors(self.address):
+        with self._local(path) as connection, clear_errors(self.address):
             names = _raw_tables(connection, "next")
             if former is None:
                 changes = [Change(name, f"select * from raw.{name}", replaces=None) for name in names]
@@ -214,9 +214,14 @@ class BigQueryWarehouse:
             if former is None:
                 self._drop_all_but(names)
 
+    def _local(self, path: Path) -> duckdb.DuckDBPyConnection:
+        """Open a DuckDB file of ours; it spills beside itself."""
+        limits = {"threads": str(self.settings.threads), "memory_limit": self.settings.memory_limit}
+        return duckdb.connect(str(path), config={**limits, "temp_directory": f"{path}.spill"})
+
     def _fetch_raw(self, path: Path) -> None:
         """Today's raw tables as a local DuckDB file, by the Storage Read API alone: no query is billed."""
-        with duckdb.connect(str(path)) as connection, clear_errors(self.address):
+        with self._local(path) as connection, clear_errors(self.address):
             connection.execute("create schema raw")
             for item in self.clients.rest.list_tables(f"{self.project}.{self.dataset}_raw", retry=self._retry):
                 if "__" not in item.table_id:
@@ -370,7 +375,8 @@ def _changed(connection: duckdb.DuckDBPyConnection, name: str, key: str | None, 
     has_added = bool(connection.sql(f"{added} limit 1").fetchall())
     if not connection.sql(f"{gone} limit 1").fetchall():
         return Change(name, added, replaces="") if has_added else None
-    if key is None or connection.sql(f"select 1 from ({gone}) where {key} not in (select {key} from {now})").fetchall():
+    lost = f"select 1 from ({gone}) as gone anti join {now} as now on gone.{key} = now.{key} limit 1"
+    if key is None or connection.sql(lost).fetchall():
         return Change(name, f"select * from {now}", replaces=None)
     changed = f"select {key} from ({added}) union select {key} from ({gone})"
     return Change(

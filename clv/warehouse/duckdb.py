@@ -61,7 +61,11 @@ class DuckDBWarehouse:
             connection = duckdb.connect(
                 str(target),
                 read_only=read_only,
-                config={"threads": str(self.threads), "memory_limit": self.memory_limit},
+                config={
+                    "threads": str(self.threads),
+                    "memory_limit": self.memory_limit,
+                    "temp_directory": f"{target}.spill-{os.getpid()}",  # of this process alone: others may read, too
+                },
             )
         except duckdb.Error as error:
             raise UnavailableError(f"Warehouse {target} can't be opened: {_first_line(error)}") from error

@@ -121,12 +121,56 @@ def test_the_shop_is_read_back(warehouse, loaded: LoadReport) -> None:
     )
 
 
-def test_appending_the_same_files_changes_nothing_but_the_list_of_loads(warehouse, settings, files) -> None:
+@pytest.fixture
+def uploads(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
+    """Rows of each load job from now on, by table."""
+    rows: dict[str, int] = {}
+    load_rows = BigQueryWarehouse._load
+
+    def counting(self, table_id, batches, columns):
+        given = list(batches)
+        rows[table_id.split(".")[-1].split("__")[0]] = sum(batch.num_rows for batch in given)
+        load_rows(self, table_id, given, columns)
+
+    monkeypatch.setattr(BigQueryWarehouse, "_load", counting)
+    return rows
+
+
+def test_appending_the_same_files_changes_nothing_but_the_list_of_loads(warehouse, settings, files, uploads) -> None:
     before = rows(warehouse.query("select * from raw.olist_order_payments"))
     loads = warehouse.query("select count(*) as n from raw.loads").to_pylist()[0]["n"]
     load(settings, files, source="olist", append=True, today=TODAY)
     assert rows(warehouse.query("select * from raw.olist_order_payments")) == before
     assert warehouse.query("select count(*) as n from raw.loads").to_pylist()[0]["n"] == 2 * loads
+    assert uploads == {"loads": loads, "shop": 1}
+
+
+def test_only_what_an_append_changes_is_uploaded(settings, tmp_path: Path, uploads) -> None:
+    """New rows, the rows of an order that is loaded anew, and nothing of a table that stays."""
+    other = settings.model_copy(update={"warehouse": settings.warehouse + "_log", "home": tmp_path / "home"})
+    embedded = Settings(home=tmp_path / "embedded", threads=2)
+    first, second = tmp_path / "first.csv", tmp_path / "second.csv"
+    old = [f"c{day % 5},o{day},2018-01-{1 + day % 28:02d},{day + 1}" for day in range(100)]
+    kept = ["c1,o200,2018-02-01,5", "c1,o200,2018-02-01,7", "c2,,2018-02-02,3"]
+    first.write_text("\n".join(["customer_id,order_id,date,amount", *old, *kept]))
+    second.write_text(
+        "customer_id,order_id,date,amount\nc1,o200,2018-02-01,5\nc3,o201,2018-02-03,1\nc2,,2018-02-03,3\n"
+    )
+    setup_bigquery(other)
+    warehouse = open_warehouse(other)
+    try:
+        for where in (embedded, other):
+            load(where, first, source="transactions", today=TODAY)
+            uploads.clear()
+            load(where, second, source="transactions", append=True, today=TODAY)
+        assert uploads == {"transactions": 3, "loads": 1, "shop": 1}
+        sql = "select customer_id, order_id, purchased_at, amount from raw.transactions order by 1, 3, 2, 4"
+        ours, theirs = warehouse.query(sql), open_warehouse(embedded).query(sql)
+        assert [plain(row) for row in rows(ours)] == [plain(row) for row in rows(theirs)]
+    finally:
+        for schema in SCHEMAS:
+            dataset = f"{warehouse.project}.{warehouse.dataset}_{schema}"
+            warehouse.clients.rest.delete_dataset(dataset, delete_contents=True)
 
 
 def test_another_source_takes_the_place_of_all(settings, files, tmp_path: Path) -> None:
@@ -175,11 +219,9 @@ def test_a_load_that_fails_leaves_all_tables_as_they_were(warehouse, settings, f
     else:
         from clv.warehouse import bigquery
 
-        move = bigquery._move_all
+        whole = bigquery._transaction
         monkeypatch.setattr(
-            bigquery,
-            "_move_all",
-            lambda *names: move(*names).replace("commit transaction", "select cast('x' as int64);\ncommit transaction"),
+            bigquery, "_transaction", lambda statements: whole([*statements, "select cast('x' as int64)"])
         )
     with pytest.raises((ConnectionError, UnavailableError)):
         load(settings, files, source="olist", today=TODAY)

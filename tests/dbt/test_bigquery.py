@@ -135,7 +135,7 @@ def test_the_marts_equal_those_of_duckdb(story: Story, duckdb_marts: Warehouse, 
     assert read(story.warehouse) == read(duckdb_marts)
 
 
-def test_the_snapshots_are_made_for_bigquery(story: Story) -> None:
+def test_the_marts_are_made_for_bigquery(story: Story) -> None:
     table = story.warehouse.clients.rest.get_table(story.warehouse.table_id("marts", "customer_snapshots"))
     assert table.time_partitioning.field == "cutoff_date"
     assert table.time_partitioning.type_ == bigquery.TimePartitioningType.DAY
@@ -143,6 +143,9 @@ def test_the_snapshots_are_made_for_bigquery(story: Story) -> None:
     assert table.labels == {"project": "clv"}
     assert "One row per cutoff and customer" in table.description
     assert all(column.description for column in table.schema)
+    for mart in ("customers", "purchases"):
+        table = story.warehouse.clients.rest.get_table(story.warehouse.table_id("marts", mart))
+        assert (table.clustering_fields, table.labels) == (["customer_id"], {"project": "clv"})
 
 
 def test_a_dry_run_says_what_would_be_scanned(story: Story) -> None:

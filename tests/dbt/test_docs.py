@@ -48,6 +48,24 @@ def test_every_model_has_its_description_beside_it(repository: Path, described: 
         assert model.stem in described
 
 
+def test_every_feature_has_unit_source_and_a_unit_test(repository: Path, described: dict[str, dict[str, Any]]) -> None:
+    columns = described["customer_snapshots"]["columns"]
+    features = {column["name"]: column["config"]["meta"] for column in columns if is_feature(column)}
+    sources = {column["name"] for column in described["int_purchases"]["columns"]}
+    assert len(features) > 40
+    for name, meta in features.items():
+        assert meta["unit"] or meta["kind"] == "category", name
+        assert set(meta["source"]) <= sources, name
+        assert meta["source"], name
+    snapshots = yaml.safe_load((repository / "dbt/models/marts/customer_snapshots.yml").read_text())
+    expected = [row for test in snapshots["unit_tests"] for row in test["expect"]["rows"]]
+    assert {name for name in features if all(row[name] is None for row in expected)} == set()
+
+
+def is_feature(column: dict[str, Any]) -> bool:
+    return bool(column["config"]["meta"]["role"] == "feature")
+
+
 @pytest.fixture(scope="module")
 def home(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("docs") / "home"

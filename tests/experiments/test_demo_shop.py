@@ -1,6 +1,5 @@
 """The home of the app's demo shop: built once, whoever asks, and never half."""
 
-import json
 import threading
 from pathlib import Path
 from typing import Any
@@ -89,13 +88,3 @@ def test_a_failure_leaves_nothing_that_looks_complete(tmp_path: Path, monkeypatc
     with pytest.raises(UnavailableError, match="No space left"):
         demo_shop.build(tmp_path, quiet)
     assert demo_shop.home_of(tmp_path) is None
-
-
-def test_the_process_speaks_json_and_nothing_else(chain, tmp_path: Path, monkeypatch, capfd) -> None:
-    monkeypatch.setattr("sys.argv", ["demo_shop", str(tmp_path)])
-    with capfd.disabled():
-        pass
-    code = demo_shop.main()
-    lines = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
-    assert code == 0
-    assert lines == [{"share": 0.5, "text": "Training"}, {"home": str(tmp_path / "home")}]

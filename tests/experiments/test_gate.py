@@ -1,14 +1,17 @@
 """What the gate lets through: worse beyond noise is refused, not distinguishable is not."""
 
+import time
 from datetime import date
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from clv.bootstrap import Outcome
 from clv.evaluation import MODEL, Evaluation
 from clv.predictor import Parts
-from experiments.gate import Check, GateReport, _check_evaluation
+from clv.snapshots import Snapshots
+from experiments.gate import Check, GateReport, _check_evaluation, _check_latency
 
 CUTOFF = date(2018, 5, 31)
 
@@ -40,7 +43,7 @@ def test_a_better_and_an_equal_candidate_pass() -> None:
 def test_a_candidate_worse_than_production_is_refused_by_name() -> None:
     checks = _check_evaluation(evaluation(model=3.0, mean=5.0, production=0.5), "7", same_recipe=False)
     assert failed(checks) == ["against version 7 in Production"]
-    assert "normalized_gini worse" in next(check.detail for check in checks if not check.passed)
+    assert "Normalized Gini worse" in next(check.detail for check in checks if not check.passed)
 
 
 def test_a_candidate_worse_than_a_baseline_is_refused() -> None:
@@ -62,9 +65,49 @@ def test_too_little_history_is_said_not_judged() -> None:
 
 
 def test_the_report_is_one_page_that_names_what_failed() -> None:
-    report = GateReport("4", "3", (Check("level", False, "total 9.00"), Check("same shop", True, "abc")))
+    report = GateReport("4", "3", (Check("level", False, "total 9.00"), Check("same shop", True, "a|b")))
     assert not report.passed
     assert report.failures == "level: total 9.00"
     page = report.to_markdown()
     assert "**Refused**, against version 3 in Production." in page
     assert "| level | FAILED | total 9.00 |" in page
+    assert "| same shop | passed | a\\|b |" in page
+    assert report.figures() == {}
+
+
+def test_the_report_shows_the_candidate_beside_the_others() -> None:
+    tested = evaluation(model=1.0, mean=5.0, production=2.0)
+    report = GateReport("4", "3", (Check("level", True, "fine"),), tested)
+    page = report.to_markdown()
+    for line in ("| version 4's recipe | ", "| version 3's recipe (in Production) | ", "| mean, the best baseline | "):
+        assert page.count(line) == (1 if "version 4" in line else 2)
+    gini = tested.intervals()["normalized_gini"]
+    assert f"{gini.estimate:.3f} ({gini.low:.3f} to {gini.high:.3f})" in page
+    gain, ladder = report.figures().values()
+    drawn = [text.get_text() for text in gain.get_axes()[0].get_legend().get_texts()]
+    assert [label.split(" (")[0] for label in drawn] == [
+        "perfect order",
+        "version 4",
+        "version 3",
+        "mean",
+        "random order",
+    ]
+    assert len(ladder.get_axes()) == 6
+
+
+@pytest.mark.parametrize(("trees", "passes"), [(5, True), (60_000, False)])
+def test_a_model_too_slow_to_serve_is_refused(trees: int, passes: bool) -> None:
+    class Slow:
+        """Takes a microsecond a tree."""
+
+        class encoder:
+            @staticmethod
+            def encode(frame: pd.DataFrame) -> np.ndarray:
+                return np.zeros((len(frame), 1))
+
+        def predict_matrix(self, matrix: np.ndarray) -> None:
+            time.sleep(trees / 1e6)
+
+    check = _check_latency(Slow(), Snapshots(pd.DataFrame(index=range(30))))  # type: ignore[arg-type]
+    assert check.passed is passes
+    assert "bound 50 ms" in check.detail

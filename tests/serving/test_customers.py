@@ -42,6 +42,14 @@ def write_shop(file: Path, scores: np.ndarray, scored_by: str = "version 1") -> 
             from (values (date '2018-05-01'), (date '2018-06-01'), (date '2018-07-01')) as days(day)
             """
         )
+        connection.execute(
+            """
+            create table marts.customer_snapshots as select '00001' as customer_id, day as cutoff_date,
+            29::double as recency_days, 2::double as purchase_count, 25::double as amount_total,
+            31::double as gap_mean_days, 'toys' as first_category, null::varchar as state
+            from (values (date '2018-05-31'), (date '2018-06-30')) as days(day)
+            """
+        )
     temporary.replace(file)
     return scored
 
@@ -70,7 +78,7 @@ def pages(client: httpx.Client, **query: object) -> list[dict]:
 
 
 def test_from_nothing_to_one_shop_to_the_next(shop_api: httpx.Client, file: Path, helpers) -> None:
-    for path in ("/customers", "/customers/00001", "/customers.parquet"):
+    for path in ("/customers", "/customers/00001", "/customers.parquet", "/portfolio"):
         response = shop_api.get(path)
         assert response.status_code == 404
         assert "No shop has been scored yet" in response.json()["detail"]
@@ -101,6 +109,22 @@ def test_from_nothing_to_one_shop_to_the_next(shop_api: httpx.Client, file: Path
     assert one["prediction"]["expected_value"] == scores[1]
     assert [purchase["purchase_date"] for purchase in one["purchases"]] == ["2018-06-01", "2018-05-01"]
     assert one["purchases"][0]["amount"] == 12.5
+    assert one["features"] == {
+        "recency_days": 29,
+        "purchase_count": 2,
+        "amount_total": 25,
+        "gap_mean_days": 31,
+        "first_category": "toys",
+        "state": None,
+    }
+    assert shop_api.get("/customers/00002").json()["features"] is None
+
+    whole = shop_api.get("/portfolio").json()
+    assert whole["portfolio"]["customers"] == 250
+    assert whole["portfolio"]["expected_value"] == pytest.approx(scores.sum())
+    assert whole["portfolio"]["shop_share"] == pytest.approx(1)
+    assert whole["portfolio"]["curve"][0]["expected_value"] == scores.max()
+    assert whole["warnings"] == []
     assert shop_api.get("/customers/1").status_code == 404
 
     parquet = pd.read_parquet(io.BytesIO(shop_api.get("/customers.parquet").content))
@@ -112,6 +136,8 @@ def test_from_nothing_to_one_shop_to_the_next(shop_api: httpx.Client, file: Path
     write_shop(file, scores[:10], "version 2")
     assert shop_api.get("/customers").json()["scored"]["scored_by"] == "version 2"
     assert len(pages(shop_api)) == 10
+    (warning,) = shop_api.get("/portfolio").json()["warnings"]
+    assert "scored by version 2, not by the version in service" in warning
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,40 @@ def test_a_portfolio_is_the_sum_of_its_customers(api: httpx.Client, helpers) -> 
     assert total["level_error"] is None
 
 
+def test_the_curve_is_the_portfolio_of_the_best(api: httpx.Client, helpers) -> None:
+    body = helpers.as_customers(helpers.random_customers(300, seed=9))
+    predictions = api.post("/predict", json=body).json()["predictions"]
+    ranked = sorted(range(300), key=lambda row: -predictions[row]["expected_value"])
+    curve = api.post("/portfolio", json=body).json()["portfolio"]["curve"]
+    counts = [point["customers"] for point in curve]
+    assert counts == sorted(set(counts))
+    assert {1, 2, 5, 10, 100, 200, 300} <= set(counts)
+    assert len(counts) <= 60
+    for point in (curve[0], curve[len(curve) // 2], curve[-1]):
+        best = {"customers": [body["customers"][row] for row in ranked[: point["customers"]]]}
+        alone = api.post("/portfolio", json=best).json()["portfolio"]
+        assert {name: alone[name] for name in point} == pytest.approx(point, rel=1e-9)
+
+
+def test_purchases_add_up_as_their_features_do(api: httpx.Client) -> None:
+    rows = [
+        {"customer_id": name, "purchased_at": day, "amount": amount}
+        for name, day, amount in (("a", "2018-05-01", 10), ("a", "2018-06-01", 30), ("b", "2018-02-01", 99))
+    ]
+    answer = api.post("/predict/purchases?features=true", json={"as_of": "2018-06-30", "purchases": rows}).json()
+    customers = [{"customer_id": one["customer_id"], "features": one["features"]} for one in answer["predictions"]]
+    total = api.post("/portfolio/purchases", json={"as_of": "2018-06-30", "purchases": rows}).json()
+    assert total == api.post("/portfolio", json={"customers": customers}).json()
+    assert total["portfolio"]["customers"] == 2
+
+
+def test_nobody_is_nothing_to_add_up(api: httpx.Client) -> None:
+    rows = [{"customer_id": "a", "purchased_at": "2018-05-01", "amount": amount} for amount in (10, -10)]
+    response = api.post("/portfolio/purchases", json={"as_of": "2018-06-30", "purchases": rows})
+    assert response.status_code == 422
+    assert "there is nothing to add up" in response.json()["detail"]
+
+
 def test_the_interval_holds_what_two_part_customers_spend() -> None:
     draw = np.random.default_rng(4)
     p, value = draw.uniform(0.02, 0.5, 400), draw.uniform(20, 200, 400)

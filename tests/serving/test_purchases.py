@@ -62,6 +62,21 @@ def test_features_are_those_of_the_models_sql(api: httpx.Client) -> None:
     assert answer["model"] == expected["model"]
 
 
+def test_features_come_along_if_asked_for(api: httpx.Client) -> None:
+    plain = api.post("/predict/purchases", json=as_json(LOG)).json()["predictions"]
+    asked = api.post("/predict/purchases", params={"features": True}, json=as_json(LOG)).json()["predictions"]
+    features = [one.pop("features") for one in asked]
+    assert asked == plain
+    assert features[1] == {
+        "recency_days": 0,
+        "purchase_count": 2,
+        "amount_total": 180.5,
+        "gap_mean_days": 121,
+        "first_category": None,
+        "state": None,
+    }
+
+
 def test_customers_without_a_purchase_are_left_out_and_named(api: httpx.Client) -> None:
     (warning,) = api.post("/predict/purchases", json=as_json(LOG)).json()["warnings"]
     assert warning.startswith("1 customer without a purchase")

@@ -1,7 +1,6 @@
 """The page Budget: the profit is the API's curve less the cost, and the caution is always there."""
 
 import numpy as np
-import pytest
 
 from streamlit_app.money import Style
 
@@ -54,7 +53,6 @@ def test_where_no_contact_pays_nobody_is_listed(open_page, scored_api) -> None:
     assert page.metrics["Contacted"] == "40"
 
 
-@pytest.mark.parametrize("bad", [{"k": "zero"}, {"margin": "900"}, {"cost": "-1"}])
-def test_nonsense_in_the_address_is_ignored(open_page, scored_api, bad: dict) -> None:
-    page = open_page(scored_api.base_url, "budget", **bad)
+def test_nonsense_in_the_address_is_ignored(open_page, scored_api) -> None:
+    page = open_page(scored_api.base_url, "budget", k="zero", margin="900", cost="-1", numbers="none")
     assert page.metrics["Contacted"]

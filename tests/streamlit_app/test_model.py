@@ -113,7 +113,7 @@ def test_the_version_and_its_test(open_model) -> None:
     assert verdicts.loc["newest", "Ranking by value"] == "✓ better"
     assert "**better** than all 2 baselines" in texts(app)
     assert charts(app) == 2
-    assert len(app.get("imgs")) == 1
+    assert len(app.image) == 1
 
 
 def test_who_put_it_there_since_when_and_why(open_model) -> None:
@@ -187,7 +187,7 @@ def test_a_model_that_says_nothing_of_itself_is_shown_all_the_same(open_model, f
     assert charts(app) == 0
 
 
-@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("part", ["Tested", "Promotion"])
 def test_a_report_that_can_not_be_had_takes_nothing_else_away(open_model, part: str) -> None:
     app = open_model(part, ApiError("other", "The registry hangs."))
     assert "can't be shown: The registry hangs." in app.warning[0].value

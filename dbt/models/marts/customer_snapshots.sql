@@ -10,7 +10,6 @@
         on_schema_change='fail',
         partition_by={'field': 'cutoff_date', 'data_type': 'date'} if target.type == 'bigquery' else none,
         cluster_by=['customer_id'] if target.type == 'bigquery' else none,
-        labels={'project': 'clv'} if target.type == 'bigquery' else {},
         pre_hook="{{ drop_partitions(this, 'cutoff_date', ref('int_cutoffs')) }}"
     )
 }}

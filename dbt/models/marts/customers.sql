@@ -1,3 +1,4 @@
+{{ config(cluster_by=['customer_id'] if target.type == 'bigquery' else none) }}
 with
 
 days as (

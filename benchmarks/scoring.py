@@ -1,0 +1,169 @@
+"""`clv score` on a million customers: time a row beside the raw predict of the same matrix, and peak memory.
+
+``.venv/bin/python -m benchmarks.scoring --home .clv`` with a home that ``clv run`` or ``clv demo`` has filled. Its
+customers are repeated in a copy of the home until there are enough; model A (one hurdle of 300 + 300 trees) is
+fitted on the home's snapshots and promoted there. Memory is the resident set of the process that scores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import psutil
+
+from benchmarks.serving import RECIPES, fit
+from clv.settings import Settings
+from clv.snapshots import read_snapshots
+from experiments.console import Console
+from experiments.tracking import Tracker
+from experiments.workspace import Workspace
+
+MEBIBYTE = 2**20
+BAR = 8.0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--home", type=Path, default=Path(".clv"), help="home that `clv run` has filled")
+    parser.add_argument("--customers", type=int, default=1_000_000, help="customers to score")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="clv-bench-") as folder:
+        measure(arguments.home.absolute(), Path(folder), arguments.customers)
+
+
+def measure(home: Path, folder: Path, customers: int) -> None:
+    settings = Settings(home=folder)
+    shutil.copyfile(home / "warehouse.duckdb", folder / "warehouse.duckdb")
+    trees = register(home, settings)
+    grow(folder / "warehouse.duckdb", customers)
+    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
+    raw = raw_seconds(settings, customers)
+    print(f"raw inplace_predict of {trees} trees, {settings.threads} threads: {raw / customers * 1e6:.1f} us a row")
+    for kind in ("csv", "parquet"):
+        seconds, peak = score(folder, kind)
+        rest = (seconds - raw) / customers * 1e6
+        print(
+            f"clv score, {customers:,} customers to {kind} and the table: {seconds:.1f} s, peak {peak / MEBIBYTE:,.0f} "
+            f"MiB; less raw predict {rest:.1f} us a row; bar {BAR:.0f}: {'reached' if rest <= BAR else 'NOT reached'}"
+        )
+
+
+def register(home: Path, settings: Settings) -> int:
+    """Fit model A on the home's snapshots and put it into Production of a new registry; returns its trees."""
+    import mlflow
+
+    source = Workspace(Settings(home=home), Console(quiet=True))
+    predictor = fit(source, RECIPES["A"])
+    model_folder = settings.home / "model"
+    predictor.save(model_folder)
+    (model_folder / "figures").mkdir()
+    workspace = Workspace(settings, Console(quiet=True))
+    tracker: Tracker = workspace.tracker
+    sample = read_snapshots(source.warehouse, source.contract, [source.shop().as_of_date]).frame
+    text = [feature.name for feature in source.contract if feature.kind == "category"]
+    numbers = {feature.name: "float64" for feature in source.contract if feature.kind == "number"}
+    with tracker.run("A") as run:
+        version = tracker.log_model(
+            run,
+            model_folder,
+            contract=source.contract,
+            example=sample.dropna(subset=text)[source.contract.names]
+            .astype(numbers | dict.fromkeys(text, "object"))
+            .head(2),
+            version_tags={},
+            description="A",
+        )
+    workspace.registry.set_production(version, kind="promote", by="benchmark", reason="benchmark")
+    mlflow.set_tracking_uri(settings.tracking_uri)
+    return sum(h.p_return.num_boosted_rounds() + h.value.num_boosted_rounds() for h in predictor.hurdles)
+
+
+def grow(warehouse: Path, customers: int) -> None:
+    """Repeat the customers of the as-of day until there are so many."""
+    with duckdb.connect(str(warehouse)) as connection:
+        [(as_of_date, known)] = connection.execute(
+            "select as_of_date, customer_count from marts.cutoffs where cutoff_date = as_of_date"
+        ).fetchall()
+        times = -(-customers // known)
+        connection.execute(
+            "create or replace table marts.customer_snapshots as select * exclude (copy) replace (customer_id || '-' || "
+            "copy as customer_id) from marts.customer_snapshots, (select range as copy from range(?)) where "
+            "cutoff_date = ? limit ?",
+            [times, as_of_date, customers],
+        )
+        connection.execute("update marts.cutoffs set customer_count = ? where cutoff_date = as_of_date", [customers])
+
+
+def raw_seconds(settings: Settings, customers: int) -> float:
+    """Raw prediction of as many rows by the boosters themselves, with as many threads."""
+    from experiments.score import load_predictor
+
+    workspace = Workspace(settings, Console(quiet=True))
+    shop = workspace.shop()
+    version = workspace.registry.production()
+    assert version is not None
+    predictor = load_predictor(workspace, version.number)
+    frame = read_snapshots(workspace.warehouse, workspace.contract, [shop.as_of_date]).frame.head(100_000)
+    matrix = np.ascontiguousarray(predictor.encoder.encode(frame))
+    boosters = [booster for hurdle in predictor.hurdles for booster in (hurdle.p_return, hurdle.value)]
+    for booster in boosters:
+        booster.set_param({"nthread": settings.threads})
+    best = np.inf
+    for _ in range(3):
+        started = time.perf_counter()
+        for booster in boosters:
+            booster.inplace_predict(matrix)
+        best = min(best, time.perf_counter() - started)
+    return float(best) * customers / len(matrix)
+
+
+def score(folder: Path, kind: str) -> tuple[float, int]:
+    """`clv score` as a process: its seconds and its peak memory."""
+    started = time.perf_counter()
+    with subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "experiments.cli",
+            "--home",
+            folder,
+            "--quiet",
+            "score",
+            "--predictions",
+            folder / f"p.{kind}",
+        ]
+    ) as process:
+        peak, done = 0, threading.Event()
+
+        def watch() -> None:
+            nonlocal peak
+            watched = psutil.Process(process.pid)
+            while not done.wait(0.05):
+                try:
+                    peak = max(peak, watched.memory_info().rss)
+                except psutil.Error:
+                    return
+
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        process.wait()
+        done.set()
+        watcher.join()
+    if process.returncode:
+        raise SystemExit(f"clv score ended with {process.returncode}")
+    return time.perf_counter() - started, peak
+
+
+if __name__ == "__main__":
+    main()
