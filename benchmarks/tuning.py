@@ -248,7 +248,7 @@ def ours(
 
 def result(name: str, seconds: float, study: optuna.Study, data: Data, later: Data) -> Result:
     """Refit the winner on all rows with its fixed rounds and predict the later ones."""
-    recipe = draw(optuna.trial.FixedTrial(study.best_params))  # type: ignore[arg-type]
+    recipe = draw(optuna.trial.FixedTrial(study.best_params))
     encoder = make_encoder(CONTRACT, data.X)
     binned = bin_rows(encoder, encoder.encode(data.X), data.is_return, data.value, seed=SEED)
     hurdle = fit_boosters(binned, recipe, seed=SEED, threads=usable_cores())

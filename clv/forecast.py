@@ -4,7 +4,8 @@ The spend of each group of customers (by the month of their first purchase) in e
 five effects, additive on the log scale:
 
 ``fade`` and ``bend``
-    how the spend of a customer fades with age since the first purchase: a power law with a slow bend;
+    how the spend of a customer fades with age since the first purchase: a power law for those who were never keen, an
+    exponential for those who leave, and a slow bend;
 ``cohort``
     customers won at one time are worth more than those won at another;
 ``level``
@@ -18,7 +19,7 @@ strengths are fitted, and averaged by how well each explains the history.
 
 The spend is quasi-Poisson: its variance is proportional to its mean, as that of a sum of independent purchases is, and
 the factor is measured. The linear trends of age, week and cohort can't be told apart by data alone (Holford, "The
-estimation of age, period and cohort effects", 1983); the priors decide, in favour of the power law.
+estimation of age, period and cohort effects", 1983); the priors decide, in favour of customers who leave.
 """
 
 from __future__ import annotations
@@ -37,10 +38,11 @@ from clv.effects import Effect, Regression, curve, drift, knots, smooth
 from clv.ledger import Ledger, number
 from clv.predictor import Array, Predictor, total_interval
 
-FADE, FADE_SD = -0.2, 0.1
-"""Power by which spend fades with age, and how sure that is beforehand."""
+FADE, FADE_SD = -0.1, 0.1
+LEAVE, LEAVE_SD = -0.2, 0.2
+"""How spend fades with age, and how sure that is beforehand: the power, and the rate a year at which customers leave."""
 
-BEND_SD, BEND_LENGTH = 0.1, 0.8
+BEND_SD, BEND_LENGTH = 0.06, 0.8
 COHORT_SD, COHORT_WEEKS = 0.2, 13.0
 LEVEL_SDS, LEVEL_WEEKS = (0.03, 0.08, 0.2), 39.0
 SEASON_SDS, SEASON_LENGTH = (0.04, 0.1, 0.25), 0.4
@@ -188,7 +190,7 @@ class _Cells:
 
     def effects(self) -> dict[str, Effect]:
         """All effects; level and season with a standard deviation of 1, to be scaled."""
-        line = np.column_stack([np.ones(len(self.log_age)), self.log_age - np.log1p(4.0)])
+        fade = np.column_stack([np.ones(len(self.log_age)), self.log_age, np.expm1(self.log_age) * WEEK / _YEAR])
         ages = np.linspace(0.0, float(self.log_age.max()) + 1e-9, 8)
         cohorts = knots(0.0, float(self.cohort_week.max()), max(8.0, float(self.cohort_week.max()) / 40))
         weeks = knots(float(self.week.min()), float(self.week.max()), 6.0)
@@ -197,7 +199,9 @@ class _Cells:
         strength = 1 + (GIFT_FACTOR - 1) * np.exp(-0.5 * (from_gifts / GIFT_DAYS) ** 2)
         circle = np.exp(-2 * (np.sin(np.pi * (year[:, None] - year)) / SEASON_LENGTH) ** 2)
         return {
-            "fade": Effect(sparse.csr_array(line), np.array([0.0, FADE]), np.diag([2.0**2, FADE_SD**2])),
+            "fade": Effect(
+                sparse.csr_array(fade), np.array([0.0, FADE, LEAVE]), np.diag([2.0, FADE_SD, LEAVE_SD]) ** 2
+            ),
             "bend": curve(self.log_age, ages, BEND_SD**2 * smooth(ages, BEND_LENGTH)),
             "cohort": curve(self.cohort_week, cohorts, COHORT_SD**2 * drift(cohorts, COHORT_WEEKS)),
             "level": curve(self.week, weeks, drift(weeks, LEVEL_WEEKS)),

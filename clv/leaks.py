@@ -23,7 +23,7 @@ from clv.evaluation import MODEL, Evaluation
 from clv.metrics import normalized_gini
 from clv.models.model import Model
 from clv.models.recipe import Recipe
-from clv.predictor import Array
+from clv.predictor import Array, Parts
 from clv.snapshots import Shop, Snapshots
 from clv.splits import Fold
 from clv.warehouse import Warehouse
@@ -43,6 +43,9 @@ SAMPLE = 2_000
 
 BINS = 20
 """Bins of a number, when each feature is asked what it knows by itself."""
+
+MOST_SHUFFLES, ENOUGH_RETURNERS = 6, 500
+"""Shuffled futures are tested until this many customers returned in them."""
 
 _LATER = {
     "delivered_date": ("delivered_date",),
@@ -272,21 +275,26 @@ def shuffled_future(
 ) -> ShuffledFuture | None:
     """Test a recipe on futures that belong to somebody else; None if nobody returned in one of the two.
 
-    Every cutoff of the fold gets a shuffle of its own; features and labels are built from the shuffled orders.
+    Every cutoff of the fold gets a shuffle of its own; features and labels are built from the shuffled orders. Where
+    few return it is done several times over, as a few lucky guesses look like knowledge.
     """
     rng = np.random.default_rng(seed)
-    frames = [
-        _snapshot(shuffled_orders(orders, cutoff, rng), features_sql, contract, cutoff, horizon_days)
-        for cutoff in (*fold.train[-2:], fold.test)
-    ]
-    train, test = Snapshots(pd.concat(frames[:-1], ignore_index=True)), Snapshots(frames[-1])
-    if not (train.is_return.any() and test.is_return.any()):
-        return None
-    model = Model(contract, recipe, seed=seed, threads=threads).fit(
-        train.frame, train.future_value, is_return=train.is_return, today=test.frame, horizon_days=horizon_days
-    )
-    outcome = Outcome(test.customer_id, test.is_return, test.future_value)
-    draws = resample({MODEL: [model.predict_parts(test.frame)]}, [outcome], rng=rng)
+    parts: list[Parts] = []
+    outcomes: list[Outcome] = []
+    while len(parts) < MOST_SHUFFLES and sum(outcome.is_return.sum() for outcome in outcomes) < ENOUGH_RETURNERS:
+        frames = [
+            _snapshot(shuffled_orders(orders, cutoff, rng), features_sql, contract, cutoff, horizon_days)
+            for cutoff in (*fold.train[-2:], fold.test)
+        ]
+        train, test = Snapshots(pd.concat(frames[:-1], ignore_index=True)), Snapshots(frames[-1])
+        if not (train.is_return.any() and test.is_return.any()):
+            return None
+        model = Model(contract, recipe, seed=seed, threads=threads).fit(
+            train.frame, train.future_value, is_return=train.is_return, today=test.frame, horizon_days=horizon_days
+        )
+        parts.append(model.predict_parts(test.frame))
+        outcomes.append(Outcome(test.customer_id, test.is_return, test.future_value))
+    draws = resample({MODEL: parts}, outcomes, rng=rng)
     return ShuffledFuture(fold.test, intervals(draws, MODEL)["normalized_gini"])
 
 

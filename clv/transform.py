@@ -115,7 +115,7 @@ class DryRunReport:
     Attributes
     ----------
     scans
-        Each model and test. Where a model has not been built yet, what reads it is counted as reading that model's
+        Each table and test. Where a table has not been built yet, what reads it is counted as reading that table's
         own sources.
     """
 
@@ -231,7 +231,8 @@ def dry_run(
 def _scans(warehouse: BigQueryWarehouse, target: Target, nodes: list[Node]) -> Iterator[Scan]:
     """Each model and test, in dbt's order: what a node reads comes before it.
 
-    A relation that does not exist yet is read as an empty one with the columns it will have; its own sources are added.
+    A view is read through, and costs nothing to make. A table that does not exist yet is read as an empty one with the
+    columns it will have, and what it is made from is added.
     """
     stubs: dict[str, str] = {}
     missing: dict[str, dict[str, Estimate]] = {}
@@ -241,8 +242,12 @@ def _scans(warehouse: BigQueryWarehouse, target: Target, nodes: list[Node]) -> I
         sql = str(node["sql"])
         for relation, stub in stubs.items():
             sql = sql.replace(relation, stub)
-        own = warehouse.estimate(sql)
         behind = {name: found for parent in node["models"] for name, found in missing.get(parent, {}).items()}
+        if node["materialized"] == "view":
+            stubs[node["relation"]] = f"({sql})"
+            missing[node["name"]] = behind
+            continue
+        own = warehouse.estimate(sql)
         if node["kind"] == "model" and not warehouse.has_table(target.schema(node), node["name"]):
             columns = ", ".join(f"cast(null as {kind}) as {name}" for name, kind in own.columns.items())
             stubs[node["relation"]] = f"(select {columns} limit 0)"

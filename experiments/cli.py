@@ -468,13 +468,17 @@ def history(context: typer.Context) -> None:
 
 
 @app.command(rich_help_panel=MODELS)
-def score(context: typer.Context, predictions: Predictions = None) -> None:
+def score(
+    context: typer.Context,
+    predictions: Predictions = None,
+    table: Annotated[bool, typer.Option("--table", help="Only the table, and no file unless one is named.")] = False,
+) -> None:
     """Predict every customer with the model in Production; writes a file and the table marts.customer_predictions."""
     from experiments.score import score as predict
 
     workspace = _workspace(context)
-    result = predict(workspace, predictions=predictions)
-    _done(workspace, result, f"{result.customers:,} predictions in {result.path}")
+    result = predict(workspace, predictions=predictions, only_table=table)
+    _done(workspace, result, f"{result.customers:,} predictions in {result.path or 'marts.customer_predictions'}")
 
 
 @app.command(rich_help_panel=MODELS)

@@ -130,9 +130,7 @@ def _judged(workspace: Workspace, scoring: Scoring) -> Closed:
 def _from_logs(workspace: Workspace, shop: Shop, folders: Sequence[Path]) -> Iterator[Closed]:
     """What services answered, by version and horizon; of each customer the last answer whose window has closed."""
     log = served(folders)
-    ends = log["as_of_date"] + pd.to_timedelta(log["horizon_days"], unit="D") if len(log) else log["as_of_date"]
-    log = log[ends <= shop.as_of_date] if len(log) else log
-    for _, rows in log.groupby(["version", "horizon_days"]):
+    for _, rows in log[log["closes_on"] <= shop.as_of_date].groupby(["version", "horizon_days"]):
         version, horizon_days = rows["version"].iloc[0], int(rows["horizon_days"].iloc[0])
         last = rows.sort_values("as_of_date").groupby("customer_id").tail(1).sort_values("customer_id")
         last = last.rename(columns={"as_of_date": "cutoff_date"})

@@ -41,7 +41,7 @@ def facts(report: MonitorReport) -> dict[str, Any]:
         "checks": [{"name": check.name, "passed": check.passed, "detail": check.detail} for check in report.checks],
         "closed": [_plain(closed) for closed in (*report.closed, *report.served)],
         "waiting": [
-            {"by": scoring.scored_by, "as_of_date": scoring.as_of_date, "closes_on": scoring.closes_on}
+            {"by": scoring.scored_by, "as_of_date": str(scoring.as_of_date), "closes_on": str(scoring.closes_on)}
             for scoring in report.waiting
         ],
         "drift": [
@@ -55,7 +55,7 @@ def facts(report: MonitorReport) -> dict[str, Any]:
 def _plain(closed: Closed) -> dict[str, Any]:
     return {
         "by": closed.by,
-        "as_of_date": closed.as_of_date,
+        "as_of_date": closed.as_of_date.isoformat(),
         "horizon_days": closed.horizon_days,
         "customers": len(closed.parts.p_return),
         "returners": closed.returners,
@@ -185,15 +185,19 @@ def figures(report: MonitorReport) -> Iterator[tuple[str, str, Figure]]:
             for closed in judged
         ]
         yield "promises", "Promised and kept", plots.kept_promises(promises, LEVEL_BOUNDS)
-        yield "calibration", what, plots.calibration_by_decile(deciles, currency=report.currency)
+        yield (
+            "calibration",
+            f"Predicted and actual value by decile: {what}",
+            plots.calibration_by_decile(deciles, currency=report.currency),
+        )
         gains = plots.gain_curve(latest.outcome.future_value, {latest.by: latest.parts.expected_value})
-        yield "gain_curve", what, gains
+        yield "gain_curve", f"Value found by predicted rank: {what}", gains
     if report.drift:
         indices = {found.feature: found.index for found in report.drift}
         usual = {found.feature: found.usual for found in report.drift if found.usual is not None}
         yield (
             "drift",
-            f"Since {report.model_as_of_date}",
+            f"Input drift since {report.model_as_of_date}",
             plots.drift_bars(indices, usual, (drift.MODERATE, drift.LARGE)),
         )
 

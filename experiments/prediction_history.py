@@ -51,7 +51,8 @@ class Scoring:
     def read(self) -> pd.DataFrame:
         """The predictions, in the order of the customers."""
         sql = f"select {', '.join(COLUMNS)} from read_parquet({literal(str(self.path))}) order by customer_id"
-        frame: pd.DataFrame = _query(sql).to_pandas()
+        with duckdb.connect() as connection:
+            frame: pd.DataFrame = _query(sql, connection).to_pandas()
         return frame
 
 
@@ -84,12 +85,14 @@ def scorings(home: Home, shop_id: str) -> list[Scoring]:
 
 
 def _all(home: Home) -> Iterator[Scoring]:
-    for path in (home.predictions / "history").glob("[!.]*.parquet"):
-        rows = _query(
-            f"select shop_id, scored_by, as_of_date, horizon_days from read_parquet({literal(str(path))}) limit 1"
-        )
-        for row in rows.to_pylist():  # none if everybody in it was forgotten
-            yield Scoring(path, **row)
+    with duckdb.connect() as connection:
+        for path in (home.predictions / "history").glob("[!.]*.parquet"):
+            rows = _query(
+                f"select shop_id, scored_by, as_of_date, horizon_days from read_parquet({literal(str(path))}) limit 1",
+                connection,
+            )
+            for row in rows.to_pylist():  # none if everybody in it was forgotten
+                yield Scoring(path, **row)
 
 
 def served(folders: Sequence[Path]) -> pd.DataFrame:
@@ -100,7 +103,7 @@ def served(folders: Sequence[Path]) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        ``customer_id``, the parts, ``version``, ``as_of_date``, ``horizon_days``.
+        ``customer_id``, the parts, ``version``, ``as_of_date``, ``horizon_days``, ``closes_on``.
 
     Raises
     ------
@@ -109,10 +112,14 @@ def served(folders: Sequence[Path]) -> pd.DataFrame:
     """
     files = [str(path) for folder in folders for path in sorted(folder.rglob("[!.]*.parquet"))]
     if not files:
-        return pd.DataFrame(columns=[*COLUMNS, "version", "as_of_date", "horizon_days"])
-    table = _query(
-        f"""
-        select {", ".join(COLUMNS)}, version, cast(as_of_date as date) as as_of_date, horizon_days
+        return pd.DataFrame(columns=[*COLUMNS, "version", "as_of_date", "horizon_days", "closes_on"])
+    sql = f"""
+        select
+            {", ".join(COLUMNS)},
+            version,
+            cast(as_of_date as date) as as_of_date,
+            horizon_days,
+            cast(as_of_date as date) + horizon_days as closes_on
         from read_parquet([{", ".join(map(literal, files))}])
         where as_of_date is not null and version is not null
         qualify row_number() over (
@@ -120,15 +127,14 @@ def served(folders: Sequence[Path]) -> pd.DataFrame:
         ) = 1
         order by version, as_of_date, customer_id
         """
-    )
-    frame: pd.DataFrame = table.to_pandas(date_as_object=True)
+    with duckdb.connect() as connection:
+        frame: pd.DataFrame = _query(sql, connection).to_pandas(date_as_object=True)
     return frame
 
 
-def _query(sql: str) -> pa.Table:
+def _query(sql: str, connection: duckdb.DuckDBPyConnection) -> pa.Table:
     try:
-        with duckdb.connect() as connection:
-            return connection.sql(sql).to_arrow_table()
+        return connection.sql(sql).to_arrow_table()
     except duckdb.Error as error:
         raise UnavailableError(
             f"Stored predictions can't be read: {str(error).splitlines()[0]}; remove or restore the file."

@@ -7,6 +7,7 @@ from clv.evaluation import Evaluation
 from experiments.gate import GateReport, gate
 from experiments.page import html_page
 from experiments.registry import Event, Version
+from experiments.score import load_model
 from experiments.tracking import MODEL, store_errors
 from experiments.workspace import Workspace
 
@@ -78,6 +79,10 @@ def rollback(workspace: Workspace, *, by: str, reason: str = "") -> Event:
     ------
     InputError
         If there was none.
+    UnavailableError
+        If its artifacts can't be read.
     """
     registry = workspace.registry
-    return registry.set_production(registry.former(), kind="rollback", by=by, reason=reason or "rolled back")
+    version = registry.former()
+    load_model(workspace, version)  # a version that lost its files would be no way back
+    return registry.set_production(version, kind="rollback", by=by, reason=reason or "rolled back")

@@ -10,6 +10,7 @@ import json
 import tempfile
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -48,7 +49,8 @@ class Event:
     number
         1, 2, 3, ...
     kind
-        ``promote``, ``force``, ``rollback``, ``repair``, or ``outside`` for a change seen but not made by clv.
+        ``promote``, ``force``, ``rollback``, ``repair``, ``outside`` for a change seen but not made by clv, or
+        ``failed`` for one that broke off.
     at
         UTC, ISO 8601.
     by, reason
@@ -161,11 +163,15 @@ class Registry:
                     "`clv history` and promote again."
                 )
             event = self._record(kind=kind, by=by, reason=reason, version=version, former=current, gate=gate or [])
-            self.client.set_registered_model_alias(MODEL, ALIAS, version)
-            with warnings.catch_warnings():
-                # Stages are deprecated but live through MLflow 3; models:/clv/Production is this project's address.
-                warnings.simplefilter("ignore", FutureWarning)
-                self.client.transition_model_version_stage(MODEL, version, STAGE, archive_existing_versions=True)
+            try:
+                self.client.set_registered_model_alias(MODEL, ALIAS, version)
+                with warnings.catch_warnings():
+                    # Stages are deprecated but live through MLflow 3; models:/clv/Production is this project's address.
+                    warnings.simplefilter("ignore", FutureWarning)
+                    self.client.transition_model_version_stage(MODEL, version, STAGE, archive_existing_versions=True)
+            except BaseException:
+                self._take_back(version, current, by)
+                raise
             now = self.production()
             if now is None or now.number != version or self.aliased() != version:
                 raise UnavailableError(
@@ -173,6 +179,23 @@ class Registry:
                     "`clv promote --repair`."
                 )
         return event
+
+    def _take_back(self, version: str, former: str | None, by: str) -> None:
+        """After a promotion that broke off: the alias where it was, and a line in the record, as far as can be."""
+        with suppress(Exception):
+            if former is None:
+                self.client.delete_registered_model_alias(MODEL, ALIAS)
+            else:
+                self.client.set_registered_model_alias(MODEL, ALIAS, former)
+        with suppress(Exception):
+            self._record(
+                kind="failed",
+                by=by,
+                reason="the registry could not be written",
+                version=former,
+                former=version,
+                gate=[],
+            )
 
     def repair(self, by: str) -> Event | None:
         """Make the alias follow the stage; None if they agree already."""
@@ -195,7 +218,7 @@ class Registry:
                     self._record(
                         kind="outside",
                         by="unknown",
-                        reason="changed outside clv, seen now",
+                        reason="outside clv, seen at this time",
                         version=current,
                         former=recorded,
                         gate=[],
@@ -214,7 +237,7 @@ class Registry:
         staged = self.production()
         current = staged.number if staged else None
         for event in reversed(self.history()):
-            if event.version == current and event.former not in (None, current):
+            if event.kind != "failed" and event.version == current and event.former not in (None, current):
                 return str(event.former)
         raise InputError("There is no earlier version in Production to return to; see `clv history`.")
 

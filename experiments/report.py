@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from clv.bootstrap import LEVEL, Interval, share
-from clv.evaluation import MODEL, Evaluation
+from clv.evaluation import BTYD, MODEL, Evaluation
 from clv.metrics import METRICS, decile_table
 from experiments.truth import ORACLE
 
@@ -53,13 +53,20 @@ def log_evaluation(run: Run, evaluation: Evaluation, facts: dict[str, Any]) -> N
         "gini_over_best_baseline_high": difference.high,
         "gini_ceiling": facts["ceiling"],
     }
+    for name, one in facts["added"].items():
+        stem = "gini_over_btyd" if name == BTYD else "gini_over_ladder"
+        metrics |= dict(zip((stem, f"{stem}_low", f"{stem}_high"), one["gini"], strict=True))
     if facts["oracle"]:
         names = ("oracle_share", "oracle_share_low", "oracle_share_high")
         metrics |= dict(zip(names, facts["oracle"]["share"], strict=True))
         metrics["oracle/normalized_gini"] = facts["oracle"]["normalized_gini"][0]
     run.log(
         metrics={name: _rounded(value) for name, value in metrics.items() if value is not None},
-        tags={"clv.best_baseline": best, "clv.verdict": verdict(difference.verdict, best)},
+        tags={
+            "clv.best_baseline": best,
+            "clv.verdict": verdict(difference.verdict, best),
+            "clv.added": what_is_added(facts),
+        },
     )
     for step, by_metric in enumerate(facts["by_cutoff"]):
         values = {f"by_cutoff/{name}": _rounded(by_metric[name]) for name in METRICS if by_metric[name] is not None}
@@ -69,6 +76,24 @@ def log_evaluation(run: Run, evaluation: Evaluation, facts: dict[str, Any]) -> N
     run.text(deciles.to_csv(index=False), "evaluation/deciles.csv")
     run.text(_slices_table(facts["slices"]).to_csv(index=False), "evaluation/slices.csv")
     run.json(facts, "evaluation/evaluation.json")
+
+
+def added(evaluation: Evaluation) -> dict[str, dict[str, Any]]:
+    """What the model adds in normalized Gini to buy till you die alone, and to the best of the plainer rungs."""
+    plainer = [name for name in evaluation.baselines if name != BTYD]
+    best = max(plainer, key=lambda name: evaluation.intervals(name)["normalized_gini"].estimate)
+    found = {name: evaluation.paired(name)["normalized_gini"] for name in (BTYD, best)}
+    return {name: {"gini": _plain(d), "verdict": d.verdict} for name, d in found.items()}
+
+
+def what_is_added(facts: Mapping[str, Any]) -> str:
+    """The same in words."""
+    words = []
+    for name, one in facts["added"].items():
+        estimate, low, high = (f"{x:+.3f}" if x is not None else "?" for x in one["gini"])
+        shown = "BG/NBD and Gamma-Gamma alone" if name == BTYD else f"{name}, the best of the plain rules"
+        words.append(f"{estimate} ({low} to {high}, {one['verdict']}) over {shown}")
+    return f"What the model adds in Gini: {'; '.join(words)}."
 
 
 def log_level(run: Run, level: Mapping[str, Any]) -> None:
@@ -142,6 +167,7 @@ def facts(evaluation: Evaluation, note: str) -> dict[str, Any]:
             "level": LEVEL,
             "models": {},
             "verdicts": {},
+            "added": {},
             "by_cutoff": [],
             "slices": [],
             "ceiling": None,
@@ -152,6 +178,7 @@ def facts(evaluation: Evaluation, note: str) -> dict[str, Any]:
         "tests": [cutoff.isoformat() for cutoff in evaluation.cutoffs],
         "level": LEVEL,
         "models": {name: plain(evaluation.intervals(name)) for name in (MODEL, *evaluation.baselines)},
+        "added": added(evaluation),
         "verdicts": {
             name: {metric: difference.verdict for metric, difference in evaluation.paired(name).items()}
             for name in evaluation.baselines
@@ -253,6 +280,7 @@ def show(console: Console, evaluation: dict[str, Any]) -> None:
         ["", "Gini", "interval", *list(SHOWN.values())[1:], "model is"],
         rows,
     )
+    console.say(what_is_added(evaluation))
     if evaluation["oracle"]:
         estimate, low, high = evaluation["oracle"]["share"]
         console.say(

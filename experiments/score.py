@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,7 +35,7 @@ class ScoreResult:
     Attributes
     ----------
     path
-        The predictions file.
+        The predictions file, None if there was to be none.
     customers
         Rows in it.
     expected_value
@@ -42,7 +44,7 @@ class ScoreResult:
         ``version N`` or the baseline that stood in.
     """
 
-    path: Path
+    path: Path | None
     customers: int
     expected_value: float
     scored_by: str
@@ -63,8 +65,15 @@ def check_predictions_path(path: Path) -> Path:
     return path.absolute()
 
 
-def score(workspace: Workspace, *, predictions: Path | None = None) -> ScoreResult:
+def score(workspace: Workspace, *, predictions: Path | None = None, only_table: bool = False) -> ScoreResult:
     """Score with the model in stage Production.
+
+    Parameters
+    ----------
+    predictions
+        The file to write, ``predictions/predictions.csv`` in the home by default.
+    only_table
+        Write ``marts.customer_predictions`` and no file, unless one is named.
 
     Raises
     ------
@@ -80,7 +89,14 @@ def score(workspace: Workspace, *, predictions: Path | None = None) -> ScoreResu
         )
     predictor = load_predictor(workspace, version.number)
     check_same(predictor, workspace, shop, f"Version {version.number} in Production")
-    return write(workspace, shop, scorer(predictor), f"version {version.number}", target)
+    if target is None and not only_table:
+        target = default_path(workspace)
+    return _write(workspace, shop, scorer(predictor), f"version {version.number}", target)
+
+
+def default_path(workspace: Workspace) -> Path:
+    """Where predictions go if nobody says otherwise."""
+    return workspace.home.predictions / "predictions.csv"
 
 
 def scorer(predictor: Predictor) -> Scorer:
@@ -164,11 +180,15 @@ def write(
 
     The file is sorted by expected value, highest first, then by customer.
     """
-    path = check_predictions_path(predictions or workspace.home.predictions / "predictions.csv")
+    return _write(workspace, shop, answer, scored_by, check_predictions_path(predictions or default_path(workspace)))
+
+
+def _write(workspace: Workspace, shop: Shop, answer: Scorer, scored_by: str, path: Path | None) -> ScoreResult:
+    """The same; without a path only the table."""
     with (
         workspace.console.step("score") as step,
         workspace.home.writing("score"),
-        disk_errors(path),
+        disk_errors(path or workspace.home.root),
         _scratch(workspace) as connection,
     ):
         done = 0
@@ -180,12 +200,13 @@ def write(
             step.update("", done, shop.customers)
         [(total,)] = connection.execute("select sum(expected_value) from answers").fetchall()
         past = prediction_history.path_of(workspace.home, shop.as_of_date, shop.horizon_days, scored_by)
-        with replacing(path) as temporary, replacing(past) as kept:
-            _export(connection, temporary, path.suffix)
+        with nullcontext() if path is None else replacing(path) as temporary, replacing(past) as kept:
+            if path is not None and temporary is not None:
+                _export(connection, temporary, path.suffix)
             prediction_history.export(connection, "answers", shop.shop_id, kept)
             answers = connection.sql("from answers").to_arrow_reader()
             workspace.warehouse.write_table("marts", "customer_predictions", answers, answers.schema)
-        step.note = f"{done:,} customers by {scored_by} -> {path}"
+        step.note = f"{done:,} customers by {scored_by} -> {path or 'marts.customer_predictions'}"
     return ScoreResult(path, done, float(total), scored_by)
 
 
@@ -203,13 +224,26 @@ def _scratch(workspace: Workspace) -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 def _answers(workspace: Workspace, shop: Shop, answer: Scorer, scored_by: str) -> Iterator[pa.Table]:
-    for frame in stream_snapshots(workspace.warehouse, workspace.contract, shop.as_of_date):
-        table = answer(frame)
-        table.insert(0, "customer_id", frame["customer_id"].to_numpy(dtype=object))
-        table["as_of_date"] = shop.as_of_date
-        table["horizon_days"] = shop.horizon_days
-        table["scored_by"] = scored_by
-        yield pa.Table.from_pandas(table, preserve_index=False)
+    """Answers in batches; while one is predicted the next is read and the former written."""
+
+    def work(frame: pd.DataFrame) -> pa.Table:
+        columns = answer(frame)
+        facts = {"as_of_date": shop.as_of_date, "horizon_days": shop.horizon_days, "scored_by": scored_by}
+        return pa.table(
+            {"customer_id": pa.array(frame["customer_id"], pa.string())}
+            | {name: column.to_numpy() for name, column in columns.items()}
+            | {name: pa.repeat(value, len(frame)) for name, value in facts.items()}
+        )
+
+    threads = workspace.settings.threads
+    with ThreadPoolExecutor(threads) as pool:
+        waiting: deque[Future[pa.Table]] = deque()
+        for frame in stream_snapshots(workspace.warehouse, workspace.contract, shop.as_of_date):
+            waiting.append(pool.submit(work, frame))
+            if len(waiting) > threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
 def _export(connection: duckdb.DuckDBPyConnection, path: Path, suffix: str) -> None:

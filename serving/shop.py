@@ -45,9 +45,11 @@ _BATCH_ROWS = 50_000
 
 
 class ScoredShop:
-    """Reads the warehouse file.
+    """Reads the warehouse file; of a shop in BigQuery it says that it is there.
 
     A writer puts a new file in the place of the old one, so the file is opened anew when another one stands there.
+    BigQuery bills every page of a table by the columns it scans and answers in a second: no place for an app to leaf
+    through.
 
     Parameters
     ----------
@@ -58,6 +60,7 @@ class ScoredShop:
     """
 
     def __init__(self, warehouse: str, threads: int) -> None:
+        self._warehouse = warehouse
         kind, _, rest = warehouse.partition("://")
         self._file = Path(rest[1:]).absolute() if kind == "duckdb" and len(rest) > 1 else None
         self._threads = threads
@@ -201,6 +204,12 @@ class ScoredShop:
             cursor.close()
 
     def _connection(self) -> duckdb.DuckDBPyConnection:
+        if self._warehouse.startswith("bigquery://"):
+            raise Problem(
+                501,
+                f"The scored shop is in {self._warehouse}, which this service does not read; query the table "
+                "customer_predictions of the marts there, or send customers to POST /predict and POST /portfolio.",
+            )
         try:
             if self._file is None:
                 raise FileNotFoundError

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,7 @@ from streamlit_app.client import PARQUET, ApiError, Client
 
 Progress = Callable[[float], object]
 
-MAX_CUSTOMERS = 10_000
+MAX_CUSTOMERS = 5_000
 MAX_PURCHASES = 200_000
 
 _CURVE_POINTS = 60
@@ -68,7 +69,8 @@ def from_features(
     requests = (
         {
             "rows": range(start, start + MAX_CUSTOMERS),
-            "json": {"customers": _as_customers(customers.iloc[start : start + MAX_CUSTOMERS], contract)},
+            "content": _body(customers.iloc[start : start + MAX_CUSTOMERS], contract),
+            "headers": {"Content-Type": "application/json"},
         }
         for start in starts
     )
@@ -203,25 +205,22 @@ def _parquet(frame: pd.DataFrame) -> bytes:
     return buffer.getvalue()
 
 
-def _as_customers(frame: pd.DataFrame, contract: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The body's customers; text that is no number is left for the API to refuse, with its row."""
-    columns = {
-        feature["name"]: [
-            None if pd.isna(text) else _number(text) if feature["kind"] == "number" else text
-            for text in frame[feature["name"]]
-        ]
-        for feature in contract
-    }
+def _body(frame: pd.DataFrame, contract: Sequence[dict[str, Any]]) -> bytes:
+    """Customers as JSON; text that is no number is left for the API to refuse, with its row."""
+    columns = {feature["name"]: _values(frame[feature["name"]], feature["kind"]) for feature in contract}
     rows = zip(*columns.values(), strict=True)
-    return [
-        {"customer_id": None if pd.isna(customer) else customer, "features": dict(zip(columns, row, strict=True))}
-        for customer, row in zip(frame["customer_id"], rows, strict=True)
+    customers = [
+        {"customer_id": customer, "features": dict(zip(columns, row, strict=True))}
+        for customer, row in zip(_values(frame["customer_id"], "text"), rows, strict=True)
     ]
+    return json.dumps({"customers": customers}).encode()
 
 
-def _number(text: str) -> float | str:
-    try:
-        number = float(text)
-    except ValueError:
-        return text
-    return number if abs(number) != float("inf") and number == number else text
+def _values(texts: pd.Series, kind: str) -> list[Any]:
+    """A column's values, None where there is none."""
+    values: list[Any] = texts.astype(object).where(texts.notna(), None).tolist()
+    if kind != "number":
+        return values
+    numbers = pd.to_numeric(texts, errors="coerce").to_numpy(dtype=float)
+    known = zip(numbers.tolist(), np.isfinite(numbers).tolist(), values, strict=True)
+    return [number if is_number else text for number, is_number, text in known]

@@ -36,11 +36,11 @@ def profit_chart(campaign: Campaign, chosen: int, currency: str, colours: Colour
     )
     line = base.mark_line(color=colours.accent, strokeWidth=2.5).encode(y=alt.Y("profit:Q"), tooltip=tooltip)
     zero = alt.Chart(pd.DataFrame({"profit": [0]})).mark_rule(color=colours.quiet).encode(y="profit:Q")
-    marks = [{**campaign.at(campaign.best), "text": "most profit"}]
-    if chosen != campaign.best:
-        marks.append({**campaign.at(chosen), "text": "chosen"})
-    marked = pd.DataFrame(marks)
-    dots = alt.Chart(marked).encode(x=x, y="profit:Q")
-    points = dots.mark_point(filled=True, size=100, color=colours.second, opacity=1).encode(tooltip=tooltip)
-    texts = dots.mark_text(dy=-14, color=colours.text, fontSize=12).encode(text="text:N")
-    return localized(alt.layer(band, zero, line, points, texts).properties(height=380), style)
+    marks = [band, zero, line]
+    for customers, text, place in ((campaign.best, "most profit", -14), (chosen, "chosen", 16)):
+        if text == "chosen" and chosen == campaign.best:
+            continue
+        dot = alt.Chart(pd.DataFrame([{**campaign.at(customers), "text": text}])).encode(x=x, y="profit:Q")
+        marks.append(dot.mark_point(filled=True, size=100, color=colours.second, opacity=1).encode(tooltip=tooltip))
+        marks.append(dot.mark_text(dy=place, color=colours.text, fontSize=12).encode(text="text:N"))
+    return localized(alt.layer(*marks).properties(height=380), style)

@@ -62,11 +62,13 @@ def standing_chart(bands: pd.DataFrame, value: float, colours: Colours, style: S
     bars = base.mark_bar(cornerRadiusEnd=2).encode(
         color=alt.condition(alt.datum.is_mine, alt.value(colours.accent), alt.value(colours.quiet))
     )
-    texts = base.mark_text(align="left", dx=4, color=colours.text, fontSize=11).encode(text="text:N")
+    texts = base.mark_text(align="left", dx=4, fontSize=11).encode(
+        text="text:N", color=alt.condition(alt.datum.is_mine, alt.value(colours.accent), alt.value(colours.text))
+    )
     return localized(alt.layer(bars, texts).properties(height=260), style)
 
 
-def steps(explanation: Mapping[str, Any], currency: str, style: Style) -> pd.DataFrame:
+def steps(explanation: Mapping[str, Any], meanings: Mapping[str, str], currency: str, style: Style) -> pd.DataFrame:
     """A waterfall: where each step starts and ends, from the base to the expected value; weak features are one step."""
     named = explanation["contributions"][:_STEPS]
     rest = explanation["contributions"][_STEPS:]
@@ -85,6 +87,9 @@ def steps(explanation: Mapping[str, Any], currency: str, style: Style) -> pd.Dat
             "amount": [*amounts, total],
         }
     )
+    said = [meanings.get(one["feature"], "") for one in named]
+    said += ["All other features together."] * (len(added) - len(named))
+    frame["meaning"] = ["What the model starts from.", *said, "What the steps add up to."]
     frame["kind"] = ["whole", *("adds" if amount >= 0 else "takes" for _, amount in added), "whole"]
     signs = frame["kind"].map({"whole": "", "adds": "+", "takes": ""})
     frame["text"] = [sign + style.money(amount, currency) for sign, amount in zip(signs, frame["amount"], strict=True)]
@@ -120,6 +125,7 @@ def waterfall_chart(frame: pd.DataFrame, currency: str, colours: Colours, style:
         y=alt.Y("step:N", sort=frame["step"].tolist(), title=None, axis=alt.Axis(labelLimit=230)),
         tooltip=[
             alt.Tooltip("step:N", title="Step"),
+            alt.Tooltip("meaning:N", title="Meaning"),
             alt.Tooltip("amount:Q", title=f"Adds, {symbol(currency)}", format="+,.2f"),
             alt.Tooltip("end:Q", title=f"Makes, {symbol(currency)}", format=",.2f"),
         ],

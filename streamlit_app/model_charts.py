@@ -14,6 +14,7 @@ from streamlit_app.money import Style, symbol
 from streamlit_app.palette import Colours
 
 _ROW = 34
+_MANY_TIMES = 3
 _LABELS = alt.Axis(labelLimit=170)
 
 
@@ -36,8 +37,10 @@ def metric_chart(frame: pd.DataFrame, colours: Colours, style: Style, ideal: flo
         alt.Tooltip("name:N", title="Model"),
         *(alt.Tooltip(f"{column}:Q", title=column.capitalize(), format=",.3f") for column in ("value", "low", "high")),
     ]
-    # Some baselines promise many times too much; a ratio is judged by how many times it is off.
-    is_wide = ideal is not None and (frame["value"] > 0).all() and frame["value"].max() > 3
+    # Some baselines promise many times too much: a ratio is judged by how many times it is off, and 0 is off the scale.
+    is_wide = ideal is not None and frame["value"].max() > _MANY_TIMES
+    if is_wide:
+        frame = frame[frame["value"] > 0]
     scale = alt.Scale(type="log" if is_wide else "linear", zero=False, nice=True)
     base = alt.Chart(frame).encode(
         y=alt.Y("name:N", sort=frame["name"].tolist(), title=None, axis=_LABELS), color=color, tooltip=tooltip
@@ -70,6 +73,26 @@ def over_time_chart(frame: pd.DataFrame, title: str, colours: Colours, style: St
     return localized(alt.layer(*layers).properties(height=260), style)
 
 
+def age_chart(frame: pd.DataFrame, colours: Colours, style: Style) -> AnyChart:
+    """What old models lose to refitted ones (columns age_days, difference, low, high, cutoffs)."""
+    tooltip = [
+        alt.Tooltip("age_days:Q", title="Days old"),
+        alt.Tooltip("cutoffs:Q", title="Cutoffs compared"),
+        *(alt.Tooltip(f"{name}:Q", title=name.capitalize(), format="+,.3f") for name in ("difference", "low", "high")),
+    ]
+    x = alt.X("age_days:Q", title="age of the model, days")
+    title = "ranking, old less refitted"
+    band = alt.Chart(frame).mark_area(color=colours.accent, opacity=0.15)
+    line = alt.Chart(frame).mark_line(color=colours.accent, point={"filled": True, "size": 70}, strokeWidth=2)
+    zero = alt.Chart(pd.DataFrame({"at": [0]})).mark_rule(strokeDash=[4, 4], color=colours.second)
+    layers = [
+        band.encode(x=x, y=alt.Y("low:Q", title=title), y2="high:Q"),
+        line.encode(x=x, y=alt.Y("difference:Q", title=title), tooltip=tooltip),
+        zero.encode(y=alt.Y("at:Q", title=title)),
+    ]
+    return localized(alt.layer(*layers).properties(height=260), style)
+
+
 def slices_chart(frame: pd.DataFrame, overall: float | None, colours: Colours, style: Style) -> AnyChart:
     """A metric by part of the customers (columns value, estimate, low, high, customers, returners)."""
     tooltip = [
@@ -80,14 +103,15 @@ def slices_chart(frame: pd.DataFrame, overall: float | None, colours: Colours, s
     ]
     y = alt.Y("value:N", sort=frame["value"].tolist(), title=None, axis=_LABELS)
     base = alt.Chart(frame).encode(y=y, tooltip=tooltip)
-    bars = base.mark_rule(strokeWidth=3, color=colours.accent).encode(x=alt.X("low:Q", title=None), x2="high:Q")
-    dots = base.mark_point(filled=True, size=90, color=colours.accent, opacity=1).encode(
-        x=alt.X("estimate:Q", title=None)
-    )
+    scale = alt.Scale(zero=False, nice=True)
+    bars = base.mark_rule(strokeWidth=3, color=colours.accent)
+    dots = base.mark_point(filled=True, size=90, color=colours.accent, opacity=1)
+    bars = bars.encode(x=alt.X("low:Q", title=None, scale=scale), x2="high:Q")
+    dots = dots.encode(x=alt.X("estimate:Q", title=None, scale=scale))
     layers = [bars, dots]
     if overall is not None:
         line = alt.Chart(pd.DataFrame({"at": [overall]})).mark_rule(strokeDash=[4, 4], color=colours.quiet)
-        layers.insert(0, line.encode(x=alt.X("at:Q", title=None)))
+        layers.insert(0, line.encode(x=alt.X("at:Q", title=None, scale=scale)))
     return localized(alt.layer(*layers).properties(height=_ROW * len(frame) + 40), style)
 
 

@@ -49,7 +49,7 @@ class Style:
         """
         if math.isnan(value):
             return NONE
-        return f"{value:,.{digits}f}".translate({ord(","): self.thousands, ord("."): self.decimal})
+        return f"{value:,.{digits}f}".translate({ord(","): self.thousands, ord("."): self.decimal, ord("-"): "−"})
 
     def money(self, amount: float, currency: str) -> str:
         """An amount: cents where they matter, millions shortened.

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 _PATIENCE_SECONDS = 60
 _LOOK_SECONDS = 0.2
 
+_SAID = "shop_is_said_to_be_made_up"
+"""Where a session keeps what `label` last said."""
+
 
 class OwnService:
     """The service of this repository in this process.
@@ -152,9 +155,10 @@ def label() -> str | None:
     if _given_url():
         return None
     try:
-        return demo.LABEL if _own().is_demo else None
+        st.session_state[_SAID] = _own().is_demo
     except InputError:
         return None  # a wrong setting is told where the API is needed
+    return demo.LABEL if st.session_state[_SAID] else None
 
 
 def client() -> Client:
@@ -177,7 +181,6 @@ def _given_url() -> str:
 def _own_url() -> str:
     own = _own()
     own.start()
-    was_demo = own.is_demo
     if not own.wait(0):
         place = st.empty()
         # Each change on the page lets Streamlit stop here for a rerun: people may go on meanwhile.
@@ -188,9 +191,10 @@ def _own_url() -> str:
                 place.progress(own.share, f"{own.text} …")
         place.empty()
     if own.error is not None:
-        _own.clear()
+        if _own() is own:  # somebody else may be trying again already
+            _own.clear()
         raise ApiError("other", own.error)
-    if own.is_demo != was_demo:
+    if own.is_demo != st.session_state.get(_SAID, own.is_demo):
         st.rerun()  # so that it is labelled
     assert own.url is not None
     return own.url

@@ -31,7 +31,7 @@ def customers(shown: pd.DataFrame, shop: Shop, key: str) -> str | None:
     is_selectable = len(shown) <= _MAX_SELECTABLE
     amount = "%,.2f" if style().decimal == "." else "localized"
     unit = symbol(shop.currency)
-    spread = f"{shop.interval_level:.0%} of customers who return spend between the two bounds."
+    spread = f"{style().share(shop.interval_level)} of customers who return spend between the two bounds."
     percent = 100 * shown["p_return"]
     state = st.dataframe(
         shown.assign(p_return=percent)[list(_COLUMNS)],

@@ -160,7 +160,8 @@ def _iso(values: pd.Series, pattern: str | None) -> pd.Series:
     if pattern is None:
         return values
     dates = pd.to_datetime(values, format=pattern, errors="coerce")
-    return dates.dt.strftime("%Y-%m-%d %H:%M:%S").where(dates.notna(), values)
+    written = "%Y-%m-%d %H:%M:%S" if "%H" in pattern else "%Y-%m-%d"
+    return dates.dt.strftime(written).where(dates.notna(), values)
 
 
 def _decimal(values: pd.Series) -> pd.Series:

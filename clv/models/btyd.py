@@ -179,8 +179,10 @@ class BTYDModel:
             )
         x, t_x, T, mean_amount = histories(X)
         # Nobody is expected to spend more in a window than twice what the best customer has spent so far, or would
-        # have spent at the same pace in a history as long as the window.
-        best = float(X["amount_total"].max()) * max(1.0, horizon_days / max(float(T.max()), 1.0))
+        # have spent at the same pace in a history as long as the window. Refunds count only up to a mean purchase.
+        best = float(np.maximum(X["amount_total"].to_numpy(dtype=np.float64), mean_amount).max()) * max(
+            1.0, horizon_days / max(float(T.max()), 1.0)
+        )
         self.model_ = BuyTillYouDie(
             purchases=fit_purchases(x, t_x, T),
             spend=fit_spend(x + 1, mean_amount),

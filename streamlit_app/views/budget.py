@@ -78,7 +78,7 @@ def _show(api: Client, facts: Mapping[str, Any]) -> None:
 
 def _show_figures(found: Shop, planned: campaign.Campaign, chosen: int) -> None:
     say, row, currency = style(), planned.at(chosen), found.currency
-    holds = f"The range holds {found.interval_level:.0%}. {found.totals['note']}"
+    holds = f"The range holds {say.share(found.interval_level)}. {found.totals['note']}"
     customers, revenue, cost, profit = st.columns(4)
     customers.metric(
         "Contacted",
@@ -149,7 +149,7 @@ def _show_curve(found: Shop, planned: campaign.Campaign, chosen: int, cost: floa
     ]
     if planned.break_even is not None:
         sentences.append(f"Break-even is at {say.number(planned.break_even)} customers: beyond it money is lost.")
-    sentences.append(f"The band holds {found.interval_level:.0%}.")
+    sentences.append(f"The band holds {say.share(found.interval_level)}.")
     st.caption(" ".join(sentences))
 
 

@@ -89,7 +89,7 @@ def _open(customer_id: str) -> None:
 
 
 def _show_figures(found: Shop, row: Mapping[str, Any]) -> None:
-    say, currency, level = style(), found.currency, f"{found.interval_level:.0%}"
+    say, currency, level = style(), found.currency, style().share(found.interval_level)
     chance, low, high = row["p_return"], row["value_if_return_low"], row["value_if_return_high"]
     value, returning, spend, rank = st.columns(4)
     value.metric(
@@ -173,6 +173,7 @@ def _show_why(api: Client, facts: Mapping[str, Any], found: Shop, one: Customer,
     customer_id, say, currency = one.row["customer_id"], style(), found.currency
     explanation = api.explain(customer_id, features)
     strongest = [one["feature"] for one in explanation["contributions"]]
+    meanings = {feature["name"]: feature["description"] for feature in facts["contract"]}
     st.subheader("Why, and what if", anchor=False)
     left, right = st.columns([2, 3], gap="large")
     with left:
@@ -190,7 +191,7 @@ def _show_why(api: Client, facts: Mapping[str, Any], found: Shop, one: Customer,
             _show_change(before, api.predict(customer_id, changed), found)
         st.altair_chart(
             customer_charts.waterfall_chart(
-                customer_charts.steps(explanation, currency, say), currency, colours(), say
+                customer_charts.steps(explanation, meanings, currency, say), currency, colours(), say
             ),
             width="stretch",
             alt="What each feature adds to the expected value",
@@ -204,24 +205,36 @@ def _show_why(api: Client, facts: Mapping[str, Any], found: Shop, one: Customer,
 
 def _show_change(before: Mapping[str, float], after: Mapping[str, float], found: Shop) -> None:
     say, currency = style(), found.currency
+    more_value = after["expected_value"] - before["expected_value"]
+    more_chance = after["p_return"] - before["p_return"]
     value, chance, spend = st.columns(3)
     value.metric(
         "Expected value, if",
         say.money(after["expected_value"], currency),
-        say.money(after["expected_value"] - before["expected_value"], currency),
+        say.money(more_value, currency),
+        **_direction(more_value),
     )
     chance.metric(
         "Chance to return, if",
         say.share(after["p_return"]),
-        f"{say.number(100 * (after['p_return'] - before['p_return']), 1)} points",
+        f"{say.number(100 * more_chance, 1)} points",
+        **_direction(more_chance),
     )
+    low, high = after["value_if_return_low"], after["value_if_return_high"]
     spend.metric(
         "Value if they return, if",
         say.money(after["value_if_return"], currency),
-        f"{say.money(after['value_if_return_low'], currency)} to {say.money(after['value_if_return_high'], currency)}",
+        f"{say.money(low, currency)} to {say.money(high, currency)}",
         delta_color="off",
         delta_arrow="off",
     )
+
+
+def _direction(change: float) -> dict[str, Any]:
+    """Arrow and colour of a change; left alone, Streamlit knows the minus of the keyboard only."""
+    if change < 0:
+        return {"delta_arrow": "down", "delta_color": "red"}
+    return {"delta_arrow": "up", "delta_color": "green"}
 
 
 if __name__ == "__main__":

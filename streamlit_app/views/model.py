@@ -20,9 +20,8 @@ _CAPTIONS = {
     "calibration.png": "Calibration by decile: what was predicted for each tenth of customers, and what came.",
     "value_distribution.png": "Distribution of expected values beside what was spent.",
     "beeswarm.png": "One dot a customer: how far each feature moved the expected value; yellow is a high value.",
-    "backtest.png": "Refitted at each cutoff, and what old models lose to refitted ones.",
 }
-_DRAWN_HERE = {"metric_ladder.png", "importance.png"}
+_DRAWN_HERE = {"metric_ladder.png", "importance.png", "backtest.png"}
 
 _SIGNS = {"better": "✓ ", "worse": "✗ ", "not distinguishable": "≈ "}
 
@@ -37,7 +36,7 @@ def show(api: Client, facts: dict[str, Any]) -> None:
     _show_header(facts, report)
     parts: dict[str, Callable[[], None]] = {
         "Tested": lambda: _show_test(api, facts),
-        "Over time": lambda: _show_time(api, facts, report),
+        "Over time": lambda: _show_time(facts, report),
         "For whom": lambda: _show_slices(facts),
         "What moves it": lambda: _show_importance(api, facts),
         "Promotion": lambda: _show_promotion(report),
@@ -148,7 +147,7 @@ def _show_test(api: Client, facts: Mapping[str, Any]) -> None:
 
 def _others(facts: Mapping[str, Any]) -> list[str]:
     """Figures that have no place of their own."""
-    elsewhere = {*_DRAWN_HERE, "beeswarm.png", "backtest.png"}
+    elsewhere = {*_DRAWN_HERE, "beeswarm.png"}
     first = ["value_distribution.png"]
     return first + [name for name in facts["figures"] if name not in {*elsewhere, *_CAPTIONS}]
 
@@ -200,7 +199,7 @@ def _show_ladder(evaluation: Mapping[str, Any], models: Mapping[str, words.Inter
         )
 
 
-def _show_time(api: Client, facts: Mapping[str, Any], report: Mapping[str, Any]) -> None:
+def _show_time(facts: Mapping[str, Any], report: Mapping[str, Any]) -> None:
     """Whether it is as good at one time as at another, and how it ages."""
     backtest = report.get("backtest") or {}
     rows = [cell for cell in backtest.get("grid") or [] if not cell.get("age_days") and _is_main(cell, backtest)]
@@ -231,7 +230,9 @@ def _show_time(api: Client, facts: Mapping[str, Any], report: Mapping[str, Any])
         days = backtest.get("retrain_after_days")
         icon = ":material/event_repeat:" if days else ":material/check_circle:"
         st.markdown(f"{icon} {backtest.get('note') or ''}")
-        _show_figures(api, facts, ["backtest.png"])
+        ages = _ages(backtest)
+        if len(ages) > 1:
+            st.altair_chart(charts.age_chart(ages, colours, numbers), width="stretch")
     with st.expander("The numbers"):
         table = pd.DataFrame(rows)
         names = [name for name in ("cutoff", "customers", "returners", *words.METRICS) if name in table.columns]
@@ -241,6 +242,22 @@ def _show_time(api: Client, facts: Mapping[str, Any], report: Mapping[str, Any])
             hide_index=True,
             width="stretch",
         )
+
+
+def _ages(backtest: Mapping[str, Any]) -> pd.DataFrame:
+    """What models of an age lose, for the horizon that is served."""
+    rows = [
+        {
+            "age_days": age["age_days"],
+            "cutoffs": age["cutoffs"],
+            "difference": age["difference"][words.RANKING],
+            "low": age["difference"][f"{words.RANKING}_low"],
+            "high": age["difference"][f"{words.RANKING}_high"],
+        }
+        for age in backtest.get("by_age") or []
+        if _is_main(age, backtest)
+    ]
+    return pd.DataFrame(rows).dropna() if rows else pd.DataFrame()
 
 
 def _is_main(cell: Mapping[str, Any], backtest: Mapping[str, Any]) -> bool:
@@ -400,7 +417,11 @@ def _show_card(facts: Mapping[str, Any], report: Mapping[str, Any]) -> None:
 
 def _smaller(markdown: str) -> str:
     """The text with its headings two levels down: they stand below those of the page."""
-    return "\n".join(f"##{line}" if line.startswith("#") else line for line in markdown.splitlines())
+    lines, in_code = [], False
+    for line in markdown.splitlines():
+        in_code ^= line.startswith("```")
+        lines.append(f"##{line}" if line.startswith("#") and not in_code else line)
+    return "\n".join(lines)
 
 
 def _show_figures(api: Client, facts: Mapping[str, Any], names: Sequence[str]) -> None:

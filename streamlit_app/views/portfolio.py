@@ -67,7 +67,7 @@ def _show_figures(found: Shop) -> None:
         f"{say.money(totals['expected_value_low'], currency)} to {say.money(totals['expected_value_high'], currency)}",
         delta_color="off",
         delta_arrow="off",
-        help=f"The range holds {found.interval_level:.0%}. {totals['note']}",
+        help=f"The range holds {say.share(found.interval_level)}. {totals['note']}",
         border=True,
         height="stretch",
     )
@@ -79,7 +79,7 @@ def _show_figures(found: Shop) -> None:
         delta_color="off",
         delta_arrow="off",
         help=f"About {say.number(totals['expected_returners'])} customers with at least one purchase in the "
-        f"{found.horizon_days} days. The range holds {found.interval_level:.0%}.",
+        f"{found.horizon_days} days. The range holds {say.share(found.interval_level)}.",
         border=True,
         height="stretch",
     )

@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from google.api_core.exceptions import BadRequest, NotFound
+from google.api_core.exceptions import BadRequest, Conflict, NotFound
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
 
@@ -94,3 +94,13 @@ def test_what_is_not_there_is_not_found(run, client) -> None:
     for ask in (lambda: run("select * from nowhere"), lambda: client.get_table("d.nowhere")):
         with pytest.raises(NotFound):
             ask()
+
+
+def test_a_job_runs_once_and_is_waited_for(client, full_scale: bool) -> None:
+    """A client that waits longer than its patience asks again, with the same id; at full scale for 15 seconds."""
+    top = 60_000 if full_scale else 60
+    arrays = ", ".join(f"unnest(generate_array(1, {top})) as {name}" for name in "ab")
+    job = client.query(f"select sum(a * b) as n from {arrays}", job_id="once", job_retry=None)
+    with pytest.raises(Conflict, match="Already Exists: Job"):
+        client.query("select 1", job_id="once", job_retry=None)
+    assert [row.n for row in job.result()] == [(top * (top + 1) // 2) ** 2]

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from datetime import date, timedelta
 
 import numpy as np
@@ -7,8 +8,13 @@ import pytest
 from clv.bootstrap import Outcome
 from clv.contract import Contract, Feature
 from clv.evaluation import BTYD, MODEL, Evaluation, baseline_names, evaluate
+from clv.ledger import Ledger, number
+from clv.level import fit_level
+from clv.models.btyd import BTYDModel
+from clv.models.hurdle import make_encoder
+from clv.models.model import fit_history
 from clv.models.recipe import Recipe
-from clv.predictor import Parts
+from clv.predictor import Parts, Predictor
 from clv.snapshots import Snapshots
 from clv.splits import Fold
 
@@ -46,9 +52,9 @@ def snapshots(seed: int = 0, n: int = 400) -> Snapshots:
     return Snapshots(pd.concat(frames, ignore_index=True))
 
 
-def run(data: Snapshots, *folds: Fold) -> Evaluation:
+def run(data: Snapshots, *folds: Fold, ledger: Ledger | None = None) -> Evaluation:
     recipes = {MODEL: Recipe(bags=1, trees=20, value_trees=10)}
-    return evaluate(data, CONTRACT, recipes, folds, horizon_days=HORIZON, seed=1, threads=2)
+    return evaluate(data, CONTRACT, recipes, folds, horizon_days=HORIZON, seed=1, threads=2, ledger=ledger)
 
 
 FOLD = Fold(train=tuple(CUTOFFS[:2]), test=CUTOFFS[4])
@@ -97,3 +103,46 @@ def test_the_value_interval_holds_its_share_of_new_returners() -> None:
 @pytest.mark.parametrize("n", [0, 19])
 def test_too_few_returners_make_no_interval(n: int) -> None:
     assert returners(n, seed=1).value_interval(0.8) is None
+
+
+def ledger_of(data: Snapshots) -> Ledger:
+    """A history in which each customer's spend of a window fell on one day of it."""
+    first = data.frame.groupby("customer_id", as_index=False).first().assign(day=number(CUTOFFS[0]) - 40)
+    later = data.frame[data.frame["is_return"]].assign(
+        day=lambda frame: [number(cutoff) + 10 for cutoff in frame["cutoff_date"]]
+    )
+    return Ledger.of(
+        pd.concat([first, later])["customer_id"],
+        pd.concat([first, later])["day"],
+        np.concatenate([first["amount_mean"], later["future_value"]]),
+    )
+
+
+def test_recipes_are_brought_to_the_forecast_of_each_cutoff_and_nothing_later_is_used() -> None:
+    data = snapshots()
+    ledger = ledger_of(data)
+    bare, levelled = run(data, FOLD), run(data, FOLD, ledger=ledger)
+    (level,) = levelled.levels
+    before, after = bare.parts[MODEL][0].expected_value, levelled.parts[MODEL][0].expected_value
+    assert level.forecast == fit_level(ledger.until(FOLD.test), FOLD.test, HORIZON).forecast
+    assert after.sum() == pytest.approx(level.forecast.total)
+    np.testing.assert_allclose(after / before, after.sum() / before.sum())
+    np.testing.assert_array_equal(bare.parts[BTYD][0].expected_value, levelled.parts[BTYD][0].expected_value)
+    later = ledger.day > number(FOLD.test)
+    spoilt = replace(ledger, amount=np.where(later, 1e6, ledger.amount))
+    again = run(data, FOLD, ledger=spoilt)
+    np.testing.assert_array_equal(after, again.parts[MODEL][0].expected_value)
+
+
+def test_a_part_of_the_customers_is_brought_to_the_same_level() -> None:
+    data = snapshots()
+    test = data.at(FOLD.test)
+    model = BTYDModel().fit(test.frame, horizon_days=HORIZON)
+    found = fit_level(ledger_of(data), FOLD.test, HORIZON).forecast
+    encoder = make_encoder(CONTRACT, test.frame)
+    predictor = Predictor(
+        encoder, (), {}, (1.0, 1.0), 1e9, history=fit_history(encoder, test.frame, HORIZON), history_weight=1.0
+    )
+    assert model.model_ == predictor.history.model
+    whole, part = (found.apply(predictor, frame).level for frame in (test.frame, test.frame.iloc[::2]))
+    assert part == pytest.approx(whole, rel=0.15)

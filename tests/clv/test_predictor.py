@@ -15,7 +15,7 @@ from clv.contract import Contract, Feature
 from clv.errors import InputError
 from clv.models.model import Model
 from clv.models.recipe import Recipe
-from clv.predictor import History, Predictor, mix
+from clv.predictor import History, Parts, Predictor, at_level, mix, total_interval
 
 CONTRACT = Contract(
     (
@@ -132,6 +132,44 @@ def test_contributions_add_up_to_the_prediction(predictor: Predictor) -> None:
     np.testing.assert_allclose(why.p_return_base + why.p_return.sum(axis=1), parts.p_return, atol=1e-4)
     np.testing.assert_allclose(why.value_base + why.value_if_return.sum(axis=1), parts.value_if_return, rtol=1e-4)
     np.testing.assert_allclose(why.expected_base + why.expected_value.sum(axis=1), parts.expected_value, rtol=1e-4)
+
+
+@pytest.mark.parametrize("level", [0.4, 1.0, 2.5])
+def test_the_level_scales_the_total_and_keeps_order_and_bounds(predictor: Predictor, level: float) -> None:
+    X, _, _ = customers(300, seed=13)
+    raw, found = predictor.predict_parts(X), replace(predictor, level=level).predict_parts(X)
+    np.testing.assert_allclose(found.expected_value, level * raw.expected_value, rtol=1e-9)
+    np.testing.assert_allclose(found.expected_value, found.p_return * found.value_if_return, rtol=1e-9)
+    assert ((found.p_return >= 0) & (found.p_return <= 1)).all()
+    for before, after in ((raw.p_return, found.p_return), (raw.expected_value, found.expected_value)):
+        order = np.argsort(before)
+        assert (np.diff(after[order]) >= -1e-12).all()
+
+
+@pytest.mark.parametrize("level", [0.4, 2.5])
+def test_contributions_add_up_at_any_level(predictor: Predictor, level: float) -> None:
+    X, _, _ = customers(200, seed=7)
+    levelled = replace(predictor, level=level)
+    matrix = levelled.encoder.encode(X)
+    parts, why = levelled.predict_matrix(matrix), levelled.contributions(matrix)
+    np.testing.assert_allclose(why.p_return_base + why.p_return.sum(axis=1), parts.p_return, atol=1e-4)
+    np.testing.assert_allclose(why.value_base + why.value_if_return.sum(axis=1), parts.value_if_return, rtol=1e-4)
+    np.testing.assert_allclose(why.expected_base + why.expected_value.sum(axis=1), parts.expected_value, rtol=1e-4)
+
+
+def test_the_level_is_that_of_purchases_at_random() -> None:
+    """Who buys at a rate and returns with probability p returns with 1 - (1 - p)^2 at twice the rate."""
+    parts = at_level(Parts(np.array([0.0, 0.3, 1.0]), np.array([10.0, 20.0, 30.0])), 2.0)
+    np.testing.assert_allclose(parts.p_return, [0, 0.51, 1])
+    np.testing.assert_allclose(parts.expected_value, [0, 12, 60])
+
+
+def test_a_total_interval_holds_its_share_of_totals_with_an_uncertain_level() -> None:
+    draw = np.random.default_rng(14)
+    spent = np.exp(0.25 * draw.standard_normal(50_000)) * draw.gamma(40, 100 / 40, 50_000)
+    low, high = total_interval(np.array([100.0]), np.array([100.0**2 / 40]), 0.25, 0.8)
+    assert np.mean((spent >= low) & (spent <= high)) == pytest.approx(0.8, abs=0.02)
+    assert [float(end[0]) for end in total_interval(np.zeros(1), np.zeros(1), 0.25, 0.8)] == [0, 0]
 
 
 def test_a_customer_who_buys_again_is_worth_more_to_buy_till_you_die() -> None:

@@ -1,5 +1,7 @@
 import gzip
+import re
 import shutil
+import subprocess
 from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -502,15 +504,18 @@ def test_the_fingerprint_is_of_the_bytes_handed_over(tmp_path: Path, log: Path) 
 
 
 @pytest.mark.skipif(not CDNOW.exists(), reason="needs ../shared/data/cdnow")
-def test_cdnow(tmp_path: Path) -> None:
-    lines = ["customer_id,date,quantity,amount"]
-    lines += [",".join(line.split()) for line in CDNOW.read_text().splitlines()[1:] if line.strip()]
-    (tmp_path / "cdnow.csv").write_text("\n".join(lines) + "\n")
-    report = load_log(tmp_path / "home", tmp_path / "cdnow.csv")
+def test_cdnow(tmp_path: Path, repository: Path) -> None:
+    """Converted by the one line of the documentation."""
+    page = (repository / "docs" / "your-data.md").read_text()
+    [line] = re.findall(r"^awk .*$", page, flags=re.MULTILINE)
+    (tmp_path / "CDNOW_master.txt").symlink_to(CDNOW)
+    subprocess.run(line, shell=True, cwd=tmp_path, check=True)
+    report = load_log(tmp_path / "home", tmp_path / "cdnow.csv", TransactionColumns(amount="dollar_value"))
+    amounts = [Decimal(line.split()[3]) for line in CDNOW.read_text().splitlines()[1:] if line.strip()]
     assert report.customers == 23_570
-    assert report.orders == 69_659
+    assert report.orders == len(amounts) == 69_659
     assert report.as_of_date == date(1998, 6, 30)
-    assert report.total_amount == sum(Decimal(line.rpartition(",")[2]) for line in lines[1:])
+    assert report.total_amount == sum(amounts)
     assert select(tmp_path / "home", "select min(customer_id), max(customer_id) from raw.transactions") == [
         ("00001", "23570")
     ]

@@ -151,12 +151,13 @@ def test_the_marts_are_made_for_bigquery(story: Story) -> None:
 def test_a_dry_run_says_what_would_be_scanned(story: Story) -> None:
     names = {scan.name for scan in story.before.scans}
     assert {"int_purchases", "customer_snapshots", "snapshots_features_agree"} <= names
+    assert "int_orders__transactions" not in names, "a view costs nothing"
     assert all(scan.scanned_bytes >= 0 for scan in story.before.scans)
     assert story.before.scanned_bytes == sum(scan.scanned_bytes for scan in story.before.scans) > 0
     assert all(scan.billed_bytes >= max(scan.scanned_bytes, 10 * 2**20) for scan in story.before.scans)
     assert story.before.price == pytest.approx(story.before.billed_bytes / 2**40 * 6.25)
     scanned = {scan.name: scan.scanned_bytes for scan in story.before.scans}
-    assert scanned["customer_snapshots"] >= scanned["int_purchases"] >= scanned["int_orders__transactions"] > 0
+    assert scanned["customer_snapshots"] >= scanned["int_purchases"] > 0
 
 
 def test_a_dry_run_is_for_bigquery(tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ ELSEWHERE = {
     "uvx": "fetches a tool",
     "curl": "needs a running service; tests/serving runs the examples of docs/serving.md",
     "crontab": "changes the machine",
+    "awk": "tests/clv/test_sources_transactions.py runs the line that converts CDNOW",
 }
 """Commands that no test can run on any machine, and why."""
 

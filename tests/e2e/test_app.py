@@ -34,14 +34,20 @@ def settled(page: Page) -> Page:
 
 
 def metrics(page: Page) -> dict[str, str]:
-    """The figures on the page by their label, once they are there."""
+    """The figures on the page by their label, once they stand still."""
     expect(page.get_by_test_id("stMetric").first).to_be_visible()
-    settled(page)
-    cards = page.get_by_test_id("stMetric").all()
-    return {
-        card.get_by_test_id("stMetricLabel").inner_text(): card.get_by_test_id("stMetricValue").inner_text()
-        for card in cards
-    }
+    before: dict[str, str] = {}
+    for _ in range(50):
+        settled(page)
+        now = {
+            card.get_by_test_id("stMetricLabel").inner_text(): card.get_by_test_id("stMetricValue").inner_text()
+            for card in page.get_by_test_id("stMetric").all()
+        }
+        if now == before:
+            return now
+        before = now
+        page.wait_for_timeout(600)
+    raise AssertionError(f"The figures never stand still: {before}")
 
 
 def downloaded(page: Page, button: str) -> bytes:

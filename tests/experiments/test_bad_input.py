@@ -14,6 +14,7 @@ from pathlib import Path
 
 import duckdb
 import mlflow
+import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
@@ -198,6 +199,25 @@ def test_a_shop_without_enough_to_learn_is_loaded_but_not_modelled(rows, horizon
         assert connection.execute("select count(*) from raw.transactions").fetchone() == (len(rows),)
 
 
+def test_an_odd_shop_is_predicted_sanely(clv, tmp_path: Path) -> None:
+    """Everybody comes back every month, one customer holds half the revenue, some gave back all they bought."""
+    rows: list[tuple[object, ...]] = []
+    for n in range(60):
+        for month, day in enumerate(days(240)[n % 30 :: 30]):
+            rows.append((f"c{n}", day, 4000 if n == 0 else 60 + n % 7, f"o{n}-{month}"))
+            if n % 10 == 1:
+                rows.append((f"c{n}", day + timedelta(days=3), -(60 + n % 7), f"r{n}-{month}"))
+    log, out = write_log(tmp_path / "log.csv", rows), tmp_path / "out.parquet"
+    options = ["--horizon-days", 30, "--trials", 1, "--predictions", out]
+    done = clv(tmp_path / "home", "--json", "run", log, *LOG, *options)
+    assert done.code == 0, done.err
+    found = pd.read_parquet(out).set_index("customer_id")
+    assert len(found) == 60
+    assert found["p_return"].between(0, 1).all()
+    assert found["expected_value"].between(0, 20_000).all()
+    assert found["expected_value"].idxmax() == "c0"
+
+
 # Models.
 
 MODELS = [
@@ -323,6 +343,19 @@ def test_a_registry_that_is_down_is_told_soon(lab, clv) -> None:
     for verb in (["history"], ["score"]):
         clv(lab.home, "--tracking-uri", "http://127.0.0.1:9", *verb).refused(4, "http://127.0.0.1:9", "reached")
     assert time.monotonic() - started < 60
+    assert lab.state == before
+
+
+def test_a_store_that_is_read_only_is_told(copy_of_lab, clv_process, finished) -> None:
+    lab = copy_of_lab
+    before = lab.state
+    store = lab.home / "mlflow.db"
+    store.chmod(0o444)
+    probe = [sys.executable, "-c", f"open({str(store)!r}, 'a')"]
+    if subprocess.run(probe, preexec_fn=bound_by_permissions, stderr=subprocess.DEVNULL).returncode == 0:
+        pytest.skip("this user may write anywhere")
+    answer = finished(clv_process(lab.home, "--quiet", "tune", "--trials", 1, preexec_fn=bound_by_permissions))
+    answer.refused(4, str(store), "readonly")
     assert lab.state == before
 
 

@@ -14,7 +14,7 @@ from mlflow.projects._project_spec import load_project
 
 from experiments import cli
 
-VERBS = {"init", "load", "transform", "tune", "train", "evaluate", "promote", "score", "synth"}
+VERBS = {"init", "load", "transform", "tune", "train", "evaluate", "backtest", "promote", "score", "monitor", "synth"}
 
 # What has no default; the others keep theirs.
 NEEDED = {"main": {"path": "shop.csv"}, "load": {"path": "shop.csv"}, "synth": {"folder": "shop"}}
@@ -64,6 +64,8 @@ def test_entry_points_give_verbs_the_options_they_have(name: str, project) -> No
         ("transform", {"horizon_days": "-1"}, "--horizon-days"),
         ("tune", {"jobs": "0"}, "--jobs"),
         ("score", {"predictions": "out"}, ".csv or .parquet"),
+        ("backtest", {"horizons": "30,soon"}, "--horizons"),
+        ("backtest", {"cutoffs": "last year"}, "--cutoffs"),
         ("synth", {"customers": "none"}, "--customers"),
         ("synth", {"shape": "tree"}, "--shape"),
     ],
@@ -72,11 +74,11 @@ def test_a_wrong_parameter_is_told(name: str, parameters: dict[str, str], words:
     clv(tmp_path / "home", *arguments_of(project, name, **parameters)).refused(2, words)
 
 
-@pytest.mark.parametrize("name", ["transform", "train", "evaluate", "promote", "score"])
+@pytest.mark.parametrize("name", ["transform", "train", "evaluate", "backtest", "promote", "score", "monitor"])
 def test_an_empty_parameter_counts_as_not_given(name: str, project, clv, tmp_path) -> None:
     """They get as far as missing what comes before them."""
     clv(tmp_path / "home", *arguments_of(project, name)).refused(
-        2, "clv train" if name in ("evaluate", "promote") else "clv load"
+        2, "clv train" if name in ("evaluate", "backtest", "promote") else "clv load"
     )
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
+from sqlalchemy.exc import OperationalError
 
 from clv.errors import InputError, UnavailableError
 from clv.home import Home
@@ -92,6 +93,27 @@ def test_of_two_promotions_at_once_one_is_told(registry: Registry) -> None:
     production = registry.production()
     assert production is not None
     assert production.number == "2"
+
+
+@pytest.mark.parametrize("former", [None, "1"])
+def test_a_promotion_that_breaks_off_changes_nothing(registry: Registry, monkeypatch, former: str | None) -> None:
+    if former:
+        registry.set_production(former, kind="promote", by="ana", reason="")
+
+    def locked(*_: object, **__: object) -> None:
+        raise OperationalError("update", {}, Exception("database is locked"))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(registry.client, "transition_model_version_stage", locked)
+        with pytest.raises(UnavailableError, match="can't be reached or written"):
+            registry.set_production("2", kind="promote", by="bo", reason="better")
+    staged = registry.production()
+    assert (staged.number if staged else None) == registry.aliased() == former
+    events = registry.history()
+    assert [(event.kind, event.version) for event in events[-2:]] == [("promote", "2"), ("failed", former)]
+    registry.set_production("3", kind="promote", by="bo", reason="")
+    if former:
+        assert registry.former() == former
 
 
 def test_events_are_files_that_are_never_overwritten(registry: Registry) -> None:

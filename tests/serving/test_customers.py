@@ -157,7 +157,15 @@ def test_a_cursor_belongs_to_its_sort_order(shop_api: httpx.Client, file: Path) 
     assert response.status_code == 422
 
 
-@pytest.mark.parametrize("warehouse", ["", "bigquery://project/dataset", "duckdb:////nowhere/at.all"])
+def test_a_shop_in_bigquery_is_told_where_it_is() -> None:
+    shop = ScoredShop("bigquery://project/dataset", 1)
+    with pytest.raises(Problem, match="The scored shop is in bigquery://project/dataset") as problem:
+        shop.parts()
+    assert problem.value.status == 501
+    assert shop.total() is None
+
+
+@pytest.mark.parametrize("warehouse", ["", "duckdb:////nowhere/at.all"])
 def test_no_embedded_warehouse_is_no_shop(warehouse: str) -> None:
     shop = ScoredShop(warehouse, 1)
     with pytest.raises(Problem, match="No shop has been scored"):

@@ -11,9 +11,11 @@ from streamlit.testing.v1 import AppTest
 
 from clv.baselines import ladder
 from clv.metrics import METRICS
+from streamlit_app import model_charts
 from streamlit_app import model_words as words
 from streamlit_app.client import ApiError, Client
 from streamlit_app.money import Style
+from streamlit_app.palette import LIGHT
 
 PARTS = ["Tested", "Over time", "For whom", "What moves it", "Promotion", "Model card"]
 
@@ -36,7 +38,7 @@ REPORT: dict[str, Any] = {
     "metrics": {},
     "ladder": {},
     "history": [EVENT],
-    "card": "# Model card\n\n## Intended use\n\nTo rank customers.",
+    "card": "# Model card\n\n```sh\n# a comment\n```\n\n## Intended use\n\nTo rank customers.",
     "gate_report": "# Gate\n\nall of it",
     "backtest": {
         "as_of_date": "2018-06-30",
@@ -49,6 +51,12 @@ REPORT: dict[str, Any] = {
             for month in (1, 2, 3)
             for days in (90, 180)
             for age in (0, 30)
+        ],
+        "by_age": [
+            {"horizon_days": days, "age_days": age, "cutoffs": 3}
+            | {"difference": {"normalized_gini": -0.01, "normalized_gini_low": -0.02, "normalized_gini_high": 0.0}}
+            for days in (90, 180)
+            for age in (30, 60)
         ],
         "retrain_after_days": 120,
         "note": "Retrain before a model is 120 days old.",
@@ -133,7 +141,7 @@ def test_the_promotion_and_the_gate(open_model) -> None:
 
 def test_the_backtest_shows_the_refitted_models_of_the_horizon_that_is_served(open_model) -> None:
     app = open_model("Over time", REPORT)
-    assert charts(app) == 2
+    assert charts(app) == 3
     assert app.dataframe[0].value["Cutoff"].tolist() == ["2018-01-28", "2018-02-28", "2018-03-28"]
     assert "Retrain before a model is 120 days old." in texts(app)
 
@@ -174,6 +182,7 @@ def test_what_moves_it(open_model) -> None:
 def test_the_card_and_what_the_model_can_not_do(open_model) -> None:
     app = open_model("Model card", REPORT)
     assert "### Model card" in texts(app)
+    assert "\n# a comment\n" in texts(app)
     assert "A forecast is not the effect of a campaign" in texts(app)
     assert len(app.get("download_button")) == 1
 
@@ -224,9 +233,8 @@ def test_figures_are_shown_where_they_belong(open_model, facts, monkeypatch: pyt
     open_model("Tested", REPORT, facts)
     assert asked == ["gain_curve.png", "calibration.png", "new.png"]
     asked.clear()
-    open_model("Over time", REPORT, facts)
     open_model("What moves it", REPORT, facts)
-    assert asked == ["backtest.png", "beeswarm.png"]
+    assert asked == ["beeswarm.png"]
 
 
 def verdicts(**by_baseline: str) -> dict[str, Any]:
@@ -249,3 +257,13 @@ def test_a_draw_and_a_defeat_are_told_as_such() -> None:
 def test_every_baseline_and_metric_has_a_name_for_people() -> None:
     assert {"model", "btyd", *ladder()} == set(words.BASELINES)
     assert set(METRICS) == set(words.METRICS)
+
+
+def test_a_baseline_that_is_off_many_times_leaves_room_for_the_others() -> None:
+    models = {"model": {"total_ratio": [1.1, 1.0, 1.2]}, "zero": {"total_ratio": [0.0, 0.0, 0.0]}}
+    near = model_charts.metric_chart(model_charts.metric_frame(models, "total_ratio"), LIGHT, Style(), ideal=1.0)
+    assert "log" not in near.to_json()
+    models["historical_rate"] = {"total_ratio": [73.0, 63.0, 84.0]}
+    wide = model_charts.metric_chart(model_charts.metric_frame(models, "total_ratio"), LIGHT, Style(), ideal=1.0)
+    assert '"type": "log"' in wide.to_json()
+    assert "nobody returns" not in wide.to_json()

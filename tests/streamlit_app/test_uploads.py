@@ -41,7 +41,7 @@ def test_values_that_can_not_be_read_are_left_for_the_api_to_name() -> None:
     log = pd.DataFrame({"c": ["a", "b"], "t": ["31/12/2018", "soon"], "v": ["1.234,50", "x"]}, dtype="str")
     matching = uploads.Matching("c", "t", "v", date_format="31/03/2018", has_decimal_comma=True)
     sent = uploads.purchases_of(log, matching)
-    assert sent["purchased_at"].tolist() == ["2018-12-31 00:00:00", "soon"]
+    assert sent["purchased_at"].tolist() == ["2018-12-31", "soon"]
     assert sent["amount"].tolist() == ["1234.50", "x"]
 
 

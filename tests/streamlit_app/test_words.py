@@ -49,12 +49,13 @@ def test_a_waterfall_starts_at_the_base_and_ends_at_the_prediction() -> None:
         "other": {"expected_value": -0.25},
         "prediction": {"expected_value": total},
     }
-    steps = customer_charts.steps(explanation, "EUR", money.Style())
+    steps = customer_charts.steps(explanation, {"f1": "The second."}, "EUR", money.Style())
     assert steps["start"].iloc[1] == steps["end"].iloc[0] == 1.0
     assert steps["end"].iloc[-2] == pytest.approx(total) == steps["end"].iloc[-1]
     assert (steps["start"].iloc[1:-1].to_numpy() == steps["end"].iloc[:-2].to_numpy()).all()
     assert steps["kind"].tolist()[1:7] == ["adds"] * 6
     assert steps["text"].iloc[1] == "+€ 5.00"
+    assert steps["meaning"].iloc[2] == "The second."
 
 
 def test_an_error_says_its_message() -> None:

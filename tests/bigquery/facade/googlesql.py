@@ -123,7 +123,7 @@ class Script:
     def _charge(self, tree: exp.Expression) -> None:
         """Count the columns that the statement names, in all tables it names and those behind views."""
         tables = set(self._tables(tree))
-        everything = tree.find(exp.Star) is not None
+        everything = any(not isinstance(star.parent, exp.Count) for star in tree.find_all(exp.Star))
         names = {column.name.lower() for column in tree.find_all(exp.Column)}
         processed = 0
         for key in tables:

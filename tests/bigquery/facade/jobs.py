@@ -13,7 +13,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from facade.googlesql import Outcome, Script
-from facade.store import RESULTS, TABLE_PROPERTIES, Key, Refusal, Store, duckdb_type, key_of, quoted, reference
+from facade.store import (
+    RESULTS,
+    TABLE_PROPERTIES,
+    Key,
+    Refusal,
+    Store,
+    duckdb_type,
+    key_of,
+    not_found,
+    quoted,
+    reference,
+)
 
 _FITS: dict[str, Callable[[pa.DataType], bool]] = {
     "STRING": lambda t: pa.types.is_string(t) or pa.types.is_large_string(t) or pa.types.is_dictionary(t),
@@ -27,6 +38,39 @@ _FITS: dict[str, Callable[[pa.DataType], bool]] = {
 }
 _FITS |= {"INT64": _FITS["INTEGER"], "FLOAT64": _FITS["FLOAT"], "BOOL": _FITS["BOOLEAN"]}
 """Which types of a Parquet file a column of an explicit schema takes; BigQuery doesn't convert any others."""
+
+
+PATIENCE = 10.0
+"""Seconds after which a request is answered though its job still runs; a client that had to wait would ask again."""
+
+
+def started(
+    store: Store, project: str, job_id: str, location: str, configuration: dict[str, Any], run: Callable[[], Any]
+) -> dict[str, Any]:
+    """Start a job; the answer is the job, done or still running. An id is taken once, so no job runs twice."""
+    if job_id in store.running:
+        raise Refusal(409, "duplicate", f"Already Exists: Job {project}:{location}.{job_id}")
+    store.running[job_id] = store.pool.submit(run)
+    return waited(store, project, job_id, PATIENCE) or {
+        "kind": "bigquery#job",
+        "id": f"{project}:{location}.{job_id}",
+        "jobReference": {"projectId": project, "jobId": job_id, "location": location},
+        "configuration": configuration,
+        "status": {"state": "RUNNING"},
+        "statistics": {"creationTime": str(int(time.time() * 1000))},
+    }
+
+
+def waited(store: Store, project: str, job_id: str, seconds: float) -> dict[str, Any] | None:
+    """The job when it is done, None if it isn't after these seconds; raises what it could not even begin for."""
+    if job_id in store.jobs:
+        return store.jobs[job_id]
+    if job_id not in store.running:
+        raise not_found("Job", f"{project}:{job_id}")
+    try:
+        return store.running[job_id].result(seconds)
+    except TimeoutError:
+        return None
 
 
 def query(store: Store, project: str, configuration: dict[str, Any], job_id: str, location: str) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import email
 import email.policy
 import json
 import uuid
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Request, Response
@@ -20,7 +21,6 @@ from facade.store import (
     Store,
     cell,
     duckdb_type,
-    not_found,
     quoted,
     reference,
 )
@@ -195,23 +195,31 @@ def _add_jobs(app: FastAPI, store: Store) -> None:
         configuration = body["configuration"]
         given = body.get("jobReference", {})
         job_id = given.get("jobId") or str(uuid.uuid4())
+        location = given.get("location") or "US"
         if "query" in configuration:
-            return jobs.shown(jobs.query(store, project, configuration, job_id, given.get("location") or "US"))
-        if "copy" in configuration:
-            return jobs.shown(jobs.copy(store, project, configuration, job_id))
-        raise Refusal(501, "notImplemented", "The façade runs query, load and copy jobs")
+            run = partial(jobs.query, store, project, configuration, job_id, location)
+        elif "copy" in configuration:
+            run = partial(jobs.copy, store, project, configuration, job_id)
+        else:
+            raise Refusal(501, "notImplemented", "The façade runs query, load and copy jobs")
+        return jobs.shown(jobs.started(store, project, job_id, location, configuration, run))
 
     @app.get(BASE + "/jobs/{job_id}")
     def get_job(project: str, job_id: str) -> dict[str, Any]:
-        return jobs.shown(_find(store, project, job_id))
+        return _shown(store, project, job_id)
 
     @app.post(BASE + "/jobs/{job_id}/cancel")
     def cancel_job(project: str, job_id: str) -> dict[str, Any]:
-        return {"job": jobs.shown(_find(store, project, job_id))}
+        return {"job": _shown(store, project, job_id)}
 
     @app.get(BASE + "/queries/{job_id}")
     def get_results(project: str, job_id: str, request: Request) -> dict[str, Any]:
-        return _results(store, _find(store, project, job_id), request)
+        asked = float(request.query_params.get("timeoutMs", 1000 * jobs.PATIENCE)) / 1000
+        job = jobs.waited(store, project, job_id, min(asked, jobs.PATIENCE))
+        if job is None:
+            reference = {"projectId": project, "jobId": job_id}
+            return {"kind": "bigquery#getQueryResultsResponse", "jobReference": reference, "jobComplete": False}
+        return _results(store, job, request)
 
     @app.post(BASE + "/queries")
     def query(project: str, body: Body, request: Request) -> dict[str, Any]:
@@ -222,10 +230,11 @@ def _add_jobs(app: FastAPI, store: Store) -> None:
         return {**_results(store, job, request, body), "kind": "bigquery#queryResponse"}
 
 
-def _find(store: Store, project: str, job_id: str) -> dict[str, Any]:
-    if job_id not in store.jobs:
-        raise not_found("Job", f"{project}:{job_id}")
-    return store.jobs[job_id]
+def _shown(store: Store, project: str, job_id: str) -> dict[str, Any]:
+    job = jobs.waited(store, project, job_id, 0)
+    if job is not None:
+        return jobs.shown(job)
+    return {"jobReference": {"projectId": project, "jobId": job_id}, "status": {"state": "RUNNING"}}
 
 
 def _results(store: Store, job: dict[str, Any], request: Request, body: dict[str, Any] | None = None) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import base64
 import datetime as dt
 import decimal
 import threading
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import duckdb
@@ -66,6 +67,9 @@ FROM_DUCKDB = {
 }
 MACROS = {"farm_fingerprint(value)": "(hash(value) >> 1)::bigint"}
 """Functions of BigQuery that sqlglot leaves as they are; other values, but the same use."""
+
+WIDTHS = {"BOOLEAN": 1, "NUMERIC": 16, "BIGNUMERIC": 32}
+"""Logical bytes of a value; 8 for all other types but text."""
 
 STANDARD_NAMES = {"INTEGER": "INT64", "FLOAT": "FLOAT64", "BOOLEAN": "BOOL"}
 """Types whose name in SQL differs from the one in REST."""
@@ -165,6 +169,8 @@ class Store:
         self.datasets: dict[tuple[str, str], dict[str, Any]] = {}
         self.properties: dict[Key, dict[str, Any]] = {}
         self.jobs: dict[str, dict[str, Any]] = {}
+        self.running: dict[str, Future[dict[str, Any]]] = {}
+        self.pool = ThreadPoolExecutor(8)
         self.uploads: dict[str, tuple[dict[str, Any], bytearray]] = {}
         self._bytes: dict[Key, dict[str, int]] = {}
 
@@ -250,13 +256,13 @@ class Store:
         self._bytes.clear()
 
     def bytes(self, key: Key) -> dict[str, int]:
-        """Logical bytes of each column, as BigQuery counts them: text its length + 2, everything else 8."""
+        """Logical bytes of each column, as BigQuery counts them: of text its length + 2."""
         if key not in self._bytes:
             columns = self.schema(key)
             sizes = ", ".join(
                 f"coalesce(sum(strlen({quoted(c['name'])}) + 2), 0)"
                 if c["type"] == "STRING" and c["mode"] != "REPEATED"
-                else f"8 * count({quoted(c['name'])})"
+                else f"{WIDTHS.get(c['type'], 8)} * count({quoted(c['name'])})"
                 for c in columns
             )
             row = self.duckdb.execute(f"select {sizes} from {quoted(*key)}").fetchall()[0]

@@ -1,0 +1,118 @@
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import date, timedelta
+
+import numpy as np
+import pytest
+
+from clv.forecast import Forecast, forecast
+from clv.ledger import Ledger, number
+
+START = date(2014, 1, 1)
+Make = Callable[..., Ledger]
+
+
+def day(number_of_days: int) -> date:
+    return START + timedelta(days=number_of_days)
+
+
+@pytest.fixture(scope="module")
+def seasonal(make_ledger: Make) -> Ledger:
+    """Three years, 3.3 times as busy in January as in July."""
+    return make_ledger(1, days=3 * 365 + 90, customers=6000, season=0.6)
+
+
+@pytest.mark.parametrize(("month", "truth"), [(11, 1.5), (3, 0.8), (5, 0.6)])
+def test_a_season_that_was_seen_is_known_and_the_last_one_is_not_carried_on(
+    seasonal: Ledger, month: int, truth: float
+) -> None:
+    cutoff = date(2016, month, 15)
+    found = forecast(seasonal, cutoff, 90)
+    assert found.season_seen == 1
+    assert found.season == pytest.approx(truth, rel=0.15)
+    assert found.total == pytest.approx(seasonal.spent(cutoff, 90), rel=0.2)  # about two standard deviations
+
+
+def test_a_shop_without_season_gets_none(make_ledger: Make) -> None:
+    found = forecast(make_ledger(2, days=3 * 365, customers=6000), day(900), 90)
+    assert found.season == pytest.approx(1, abs=0.07)
+
+
+def test_nothing_after_the_cutoff_is_looked_at(seasonal: Ledger) -> None:
+    later = seasonal.day > number(day(500))
+    spoilt = replace(
+        seasonal, amount=np.where(later, 1e6, seasonal.amount), square=np.where(later, 1e12, seasonal.square)
+    )
+    assert forecast(seasonal, day(500), 90) == forecast(spoilt, day(500), 90)
+
+
+def test_money_in_other_units_is_the_same_forecast(seasonal: Ledger) -> None:
+    cents = replace(seasonal, amount=seasonal.amount * 100, square=seasonal.square * 1e4)
+    one, other = forecast(seasonal, day(700), 90), forecast(cents, day(700), 90)
+    assert other.total == pytest.approx(100 * one.total, rel=1e-6)
+    assert other.level_sd == pytest.approx(one.level_sd, rel=1e-6)
+
+
+def test_a_short_history_says_so_by_its_width(make_ledger: Make) -> None:
+    """A thousand days of a shop, and the last hundred of them as if it had opened then."""
+    ledger = make_ledger(3, days=1100, customers=9000, season=0.3)
+    young = ledger.rows(ledger.first > number(day(900)))
+    long, short = forecast(ledger, day(1000), 90), forecast(young, day(1000), 90)
+    assert (long.season_seen, short.season_seen) == (1, 0)
+    assert short.level_sd > 1.4 * long.level_sd
+
+
+def test_a_christmas_that_was_never_seen_is_the_least_certain(make_ledger: Make) -> None:
+    """The same shop two months apart: more history, and yet less sure."""
+    ledger = make_ledger(4, days=400, customers=12000)
+    summer, autumn = (forecast(ledger, date(2014, month, 30), 45) for month in (7, 10))
+    assert autumn.level_sd > 1.3 * summer.level_sd
+
+
+def test_the_interval_holds_its_share_over_small_shops(make_ledger: Make) -> None:
+    """30 shops of every kind; fewer than 17 or more than 29 hits would come by chance once in hundreds of times."""
+    draw = np.random.default_rng(5)
+    hits = 0
+    for seed in range(30):
+        days, horizon = int(draw.integers(250, 900)), int(draw.choice([30, 60, 90]))
+        kind = {"season": draw.choice([0.0, 0.3]), "tail": draw.uniform(0.3, 1.2), "rate": draw.uniform(0.5, 6)}
+        ledger = make_ledger(seed, days=days, customers=int(draw.integers(300, 2000)), **kind)
+        cutoff = day(days - horizon - 1)
+        low, high = forecast(ledger, cutoff, horizon).interval(0.8)
+        hits += low <= ledger.spent(cutoff, horizon) <= high
+    assert 17 <= hits <= 29
+
+
+@pytest.mark.parametrize(
+    ("days", "amounts"),
+    [([0, 0, 0], [10, 20, 30]), ([0], [10]), ([0, 40, 80, 120, 160], [10] * 5)],
+    ids=["nobody came back", "one purchase", "one customer"],
+)
+def test_next_to_no_history_is_a_wide_forecast_and_no_crash(days: list[int], amounts: list[float]) -> None:
+    same = len(days) == 5
+    ledger = Ledger.of([0] * 5 if same else range(len(days)), number(START) + np.array(days), amounts)
+    found = forecast(ledger, day(180), 90)
+    low, high = found.interval(0.8)
+    assert 0 <= low < found.total < high < 1e4
+    assert np.sqrt(found.level_sd**2 + found.chance) > 0.3
+
+
+def test_one_customer_with_half_the_revenue_widens_the_interval(make_ledger: Make) -> None:
+    ledger = make_ledger(6, days=500)
+    plain = forecast(ledger, day(400), 60)
+    giant = Ledger.of(np.zeros(20), number(START) + 20 * np.arange(20), np.full(20, ledger.amount.sum() / 20))
+    both = Ledger(*(np.concatenate([a, b]) for a, b in zip(vars(ledger).values(), vars(giant).values(), strict=True)))
+    found = forecast(both, day(400), 60)
+    assert found.total > plain.total
+    assert found.chance > 5 * plain.chance
+
+
+def test_nobody_has_bought_yet(make_ledger: Make) -> None:
+    with pytest.raises(ValueError, match="Nobody has bought by 2013-01-01"):
+        forecast(make_ledger(7, days=100), date(2013, 1, 1), 30)
+
+
+def test_surprise_is_in_standard_deviations() -> None:
+    plain = Forecast(START, 90, 100, 1000.0, 0.2, 0.0, 1.0, 1.0)
+    assert plain.surprise(1000 * np.exp(-0.4)) == pytest.approx(2)
+    assert np.isfinite(replace(plain, chance=0.1).surprise(0.0))

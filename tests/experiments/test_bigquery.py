@@ -1,0 +1,58 @@
+"""The command line on BigQuery: a shop is scored there as on DuckDB, through the real clients against the façade."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from clv.settings import Settings
+from clv.warehouse import SCHEMAS, Warehouse, open_warehouse
+from clv.warehouse.bigquery import setup_bigquery
+
+ADDRESS = "bigquery://verbs-project/shop"
+
+
+@pytest.fixture
+def warehouse(bigquery_facade: Any, tmp_path: Path) -> Warehouse:
+    """Empty datasets."""
+    settings = Settings.from_environment(bigquery_facade.environment, home=tmp_path / "unused", warehouse=ADDRESS)
+    setup_bigquery(settings)
+    return open_warehouse(settings)
+
+
+def copy_tables(home: Path, to: Warehouse) -> None:
+    """The raw tables and marts of a home's DuckDB file, with no dbt at work."""
+    embedded = open_warehouse(Settings(home=home))
+    found = embedded.query("select table_schema as s, table_name as t from information_schema.tables").to_pylist()
+    for schema, table in ((row["s"], row["t"]) for row in found):
+        if schema in SCHEMAS and schema != "staging" and table != "customer_predictions":
+            rows = embedded.query(f"select * from {schema}.{table}")
+            to.write_table(schema, table, rows.to_batches(), rows.schema)
+
+
+def test_a_shop_is_scored_on_bigquery_as_on_duckdb(
+    copy_of_lab, warehouse: Warehouse, bigquery_facade: Any, clv, tmp_path: Path, full_scale: bool
+) -> None:
+    """With the model of the same shop; at full scale every table is made by the verbs themselves, too."""
+
+    def on_bigquery(*arguments: object) -> Any:
+        return clv(copy_of_lab.home, "--warehouse", ADDRESS, *arguments, **bigquery_facade.environment)
+
+    here, there = tmp_path / "here.csv", tmp_path / "there.csv"
+    assert clv(copy_of_lab.home, "score", "--predictions", here).code == 0
+    if full_scale:
+        assert on_bigquery("load", copy_of_lab.log, "--source", "transactions").code == 0
+        for _ in range(2):
+            done = on_bigquery("--json", "transform", "--horizon-days", 30)
+            assert done.code == 0, done.err
+        assert done.json["built"] == []
+    else:
+        copy_tables(copy_of_lab.home, warehouse)
+    done = on_bigquery("score", "--predictions", there)
+    assert done.code == 0, done.err
+    expected, found = pd.read_csv(here, dtype={"customer_id": str}), pd.read_csv(there, dtype={"customer_id": str})
+    pd.testing.assert_frame_equal(found, expected, rtol=1e-9)
+    table = warehouse.query("select customer_id, expected_value from marts.customer_predictions").to_pandas()
+    by_customer = found.set_index("customer_id")["expected_value"]
+    assert table.set_index("customer_id")["expected_value"].to_dict() == pytest.approx(by_customer.to_dict())
