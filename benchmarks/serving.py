@@ -122,13 +122,12 @@ def register(home: Path, store: Settings) -> tuple[pd.DataFrame, dict[str, Predi
     workspace = Workspace(Settings(home=home), Console(quiet=True))
     shop = workspace.shop()
     today = read_snapshots(workspace.warehouse, workspace.contract, [shop.as_of_date])
-    tracker = Tracker(store).open()
+    made = {name: fit(workspace, recipe) for name, recipe in RECIPES.items()}
+    tracker = Tracker(store).open()  # from here on MLflow looks there
     types = {one.name: "float64" if one.kind == "number" else "object" for one in workspace.contract}
     frame = today.frame[workspace.contract.names].astype(types)
     text = [one.name for one in workspace.contract if one.kind == "category"]
-    made = {}
-    for name, recipe in RECIPES.items():
-        predictor = fit(workspace, recipe)
+    for name, predictor in made.items():
         model_folder = store.home / f"model-{name}"
         predictor.save(model_folder)
         (model_folder / "figures").mkdir()
@@ -141,7 +140,6 @@ def register(home: Path, store: Settings) -> tuple[pd.DataFrame, dict[str, Predi
                 version_tags={},
                 description=name,
             )
-        made[name] = predictor
     return frame, made
 
 

@@ -133,22 +133,6 @@ class Encoder:
                 matrix[:, position] = column.to_numpy(dtype=np.float64, na_value=np.nan)
         return matrix
 
-    @cached_property
-    def _codes(self) -> tuple[tuple[str, Mapping[str, float] | None], ...]:
-        """Each feature with the code of its categories; None for a number."""
-        codes = {
-            name: {value: float(code) for code, value in enumerate(values)} for name, values in self.vocabulary.items()
-        }
-        return tuple((name, codes.get(name)) for name in self.features)
-
-    def encode_records(self, records: Sequence[Mapping[str, Any]]) -> NDArray[np.float32]:
-        """Encode dictionaries of features, missing as None: what :meth:`encode` does, without a frame."""
-        rows = [
-            [record[name] if codes is None else codes.get(record[name]) for name, codes in self._codes]
-            for record in records
-        ]
-        return np.array(rows, dtype=np.float64).reshape(len(rows), len(self.features)).astype(np.float32)
-
     def unknown(self, frame: pd.DataFrame) -> dict[str, list[str]]:
         """Values outside the vocabulary, by column; they are predicted as missing."""
         found = {

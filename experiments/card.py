@@ -40,6 +40,7 @@ def card(about: Mapping[str, Any], *, value_interval: tuple[float, float]) -> st
         _data(about),
         _target(about),
         _quality(about, evaluation, value_interval),
+        _total(about),
         _slices(evaluation["slices"]),
         _limits(about, evaluation),
         _origin(about),
@@ -65,8 +66,8 @@ def _use(about: Mapping[str, Any]) -> list[str]:
         "## How to use it",
         "",
         "```sh",
-        "clv score                              # every customer of the warehouse, to a file and a table",
-        "clv serve                              # POST /predict (features) or /predict/purchases (raw orders)",
+        "clv score   # every customer of the warehouse, to a file and a table",
+        "clv serve   # POST /predict takes features, POST /predict/purchases raw orders",
         "```",
         "",
         "```python",
@@ -160,6 +161,19 @@ def _quality(about: Mapping[str, Any], evaluation: Mapping[str, Any], interval: 
         ),
     ]
     return lines
+
+
+def _total(about: Mapping[str, Any]) -> list[str]:
+    level = about.get("level")
+    if not level:
+        return []
+    return [
+        "## The total",
+        "",
+        f"All customers together are expected to spend {level['total']:,.0f} {about['currency']}, with "
+        f"{about['interval_level']:.0%} certainty {level['total_low']:,.0f} to {level['total_high']:,.0f}. "
+        f"{level['note']}",
+    ]
 
 
 def _slices(slices: Sequence[Mapping[str, Any]]) -> list[str]:

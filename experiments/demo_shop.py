@@ -129,6 +129,8 @@ def main() -> int:
     except ClvError as error:
         say({"error": str(error)})
         return error.exit_code
+    except BrokenPipeError:  # the app that wanted it has ended; the next one builds it anew
+        return UnavailableError.exit_code
     return 0
 
 

@@ -51,8 +51,11 @@ def monitor(workspace: Workspace, *, prediction_logs: Sequence[Path] = ()) -> Mo
     Raises
     ------
     InputError
-        If there is neither a stored prediction nor a model in Production.
+        If there is neither a stored prediction nor a model in Production, or no such folder.
     """
+    for folder in prediction_logs:
+        if not folder.is_dir():
+            raise InputError(f"Prediction log {folder} is no folder; name the one in the service's CLV_PREDICTION_LOG.")
     shop = workspace.shop()
     with workspace.console.step("monitor") as step:
         step.update("reading predictions")

@@ -8,6 +8,7 @@ takes people out of it as out of every file below ``predictions``.
 from __future__ import annotations
 
 import re
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -51,7 +52,7 @@ class Scoring:
     def read(self) -> pd.DataFrame:
         """The predictions, in the order of the customers."""
         sql = f"select {', '.join(COLUMNS)} from read_parquet({literal(str(self.path))}) order by customer_id"
-        with duckdb.connect() as connection:
+        with _connect() as connection:
             frame: pd.DataFrame = _query(sql, connection).to_pandas()
         return frame
 
@@ -85,7 +86,7 @@ def scorings(home: Home, shop_id: str) -> list[Scoring]:
 
 
 def _all(home: Home) -> Iterator[Scoring]:
-    with duckdb.connect() as connection:
+    with _connect() as connection:
         for path in (home.predictions / "history").glob("[!.]*.parquet"):
             rows = _query(
                 f"select shop_id, scored_by, as_of_date, horizon_days from read_parquet({literal(str(path))}) limit 1",
@@ -127,9 +128,14 @@ def served(folders: Sequence[Path]) -> pd.DataFrame:
         ) = 1
         order by version, as_of_date, customer_id
         """
-    with duckdb.connect() as connection:
+    with _connect() as connection:
         frame: pd.DataFrame = _query(sql, connection).to_pandas(date_as_object=True)
     return frame
+
+
+def _connect() -> duckdb.DuckDBPyConnection:
+    """A database in memory; what does not fit in goes where temporary files go, not into the current folder."""
+    return duckdb.connect(config={"temp_directory": str(Path(tempfile.gettempdir()) / "clv-spill")})
 
 
 def _query(sql: str, connection: duckdb.DuckDBPyConnection) -> pa.Table:

@@ -136,7 +136,7 @@ def log_data(run: Run, workspace: Workspace, shop: Shop, protocol: Plan) -> None
     for context, cutoffs in (("training", protocol.train), ("test", [fold.test for fold in protocol.tests])):
         if cutoffs:
             run.dataset(
-                "customer_snapshots",
+                f"customer_snapshots/{context}",  # MLflow takes two of the same name and digest for one
                 digest=shop.fingerprint,
                 source=f"{workspace.warehouse.address}#marts.customer_snapshots",
                 columns={**keys, **columns, **labels},

@@ -62,7 +62,9 @@ def over_time_chart(frame: pd.DataFrame, title: str, colours: Colours, style: St
         alt.Tooltip("cutoff:T", title="Cutoff", format="%Y-%m-%d"),
         alt.Tooltip("value:Q", title=title, format=",.3f"),
     ]
-    line = alt.Chart(frame).mark_line(color=colours.accent, point={"filled": True, "size": 70}, strokeWidth=2)
+    line = alt.Chart(frame).mark_line(
+        color=colours.accent, point={"filled": True, "size": 70, "color": colours.accent}, strokeWidth=2
+    )
     layers: list[alt.Chart] = [line.encode(x=axis, y=y, tooltip=tooltip)]
     if {"low", "high"} <= set(frame.columns):
         band = alt.Chart(frame).mark_area(color=colours.accent, opacity=0.15)
@@ -83,7 +85,9 @@ def age_chart(frame: pd.DataFrame, colours: Colours, style: Style) -> AnyChart:
     x = alt.X("age_days:Q", title="age of the model, days")
     title = "ranking, old less refitted"
     band = alt.Chart(frame).mark_area(color=colours.accent, opacity=0.15)
-    line = alt.Chart(frame).mark_line(color=colours.accent, point={"filled": True, "size": 70}, strokeWidth=2)
+    line = alt.Chart(frame).mark_line(
+        color=colours.accent, point={"filled": True, "size": 70, "color": colours.accent}, strokeWidth=2
+    )
     zero = alt.Chart(pd.DataFrame({"at": [0]})).mark_rule(strokeDash=[4, 4], color=colours.second)
     layers = [
         band.encode(x=x, y=alt.Y("low:Q", title=title), y2="high:Q"),

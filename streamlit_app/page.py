@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
 import streamlit as st
@@ -21,15 +22,22 @@ CUSTOMER_KEY = "customer"
 _CARRIED = "carried"
 
 
-def guarded(show: Callable[[Client, dict[str, Any]], None]) -> None:
-    """Show something that needs the API and the facts of its model; else say in plain words why that can't be."""
+@contextmanager
+def errors_in_words() -> Iterator[None]:
+    """Show what goes wrong in the block in plain words; a fragment needs its own, as it also runs without its page."""
     try:
-        api = client()
-        show(api, api.model())
+        yield
     except ApiError as error:
         show_error(error)
     except ClvError as error:
         show_error(ApiError("other", str(error)))
+
+
+def guarded(show: Callable[[Client, dict[str, Any]], None]) -> None:
+    """Show something that needs the API and the facts of its model; else say in plain words why that can't be."""
+    with errors_in_words():
+        api = client()
+        show(api, api.model())
 
 
 def shop_or_hint(api: Client, facts: Mapping[str, Any]) -> shop.Shop | None:

@@ -170,6 +170,11 @@ def _show_standing(found: Shop, row: Mapping[str, Any]) -> None:
 @st.fragment
 def _show_why(api: Client, facts: Mapping[str, Any], found: Shop, one: Customer, features: dict[str, Any]) -> None:
     """The explanation beside controls that change it; changing one redraws nothing else."""
+    with page.errors_in_words():
+        _explain(api, facts, found, one, features)
+
+
+def _explain(api: Client, facts: Mapping[str, Any], found: Shop, one: Customer, features: dict[str, Any]) -> None:
     customer_id, say, currency = one.row["customer_id"], style(), found.currency
     explanation = api.explain(customer_id, features)
     strongest = [one["feature"] for one in explanation["contributions"]]

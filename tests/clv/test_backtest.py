@@ -1,5 +1,6 @@
 from dataclasses import dataclass
 from datetime import date, timedelta
+from io import BytesIO
 
 import numpy as np
 import pandas as pd
@@ -190,6 +191,7 @@ def test_a_model_without_an_answer_at_a_cutoff_is_compared_on_the_others(fading:
 
 def test_the_figure_shows_every_cutoff_and_age(fading: Backtest, lasting: Backtest) -> None:
     figure = plots.backtest({60: fading, 30: lasting}, 60)
+    figure.savefig(BytesIO(), format="png")
     by_cutoff, by_age = figure.axes
     assert [len(line.get_xdata()) for line in by_cutoff.lines[:2]] == [7, 7]
     ages = [age.days for age in fading.ages]

@@ -174,3 +174,30 @@ def test_dependence_has_a_row_per_part_and_a_column_per_feature() -> None:
     assert "BRL" in panels[2].get_ylabel()
     dots = sum(len(collection.get_offsets()) for collection in panels[0].collections)
     assert dots == 50
+
+
+def test_promises_have_a_row_each_the_promised_range_and_the_level() -> None:
+    kept, wide = Interval(0.2, 0.1, 0.3), Interval(1.5, 1.1, 2.2)
+    promises = [
+        plots.Promise("2024-03-31, version 2", kept, Interval(0.25, 0.2, 0.3), wide),
+        plots.Promise("2024-01-31, baseline btyd", kept, None, wide),
+    ]
+    figure = draw(plots.kept_promises(promises, (0.5, 2.0)))
+    rank, level = figure.axes
+    assert [text.get_text() for text in rank.get_yticklabels()] == [promise.name for promise in promises]
+    (promised,) = rank.patches  # only the first one had a test
+    assert (promised.get_x(), promised.get_x() + promised.get_width()) == pytest.approx((0.2, 0.3))
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["kept", "promised"]
+    assert level.get_xscale() == "log"
+    assert rank.get_ylim()[0] > rank.get_ylim()[1]  # the first is on top
+    draw(plots.kept_promises(promises[1:], (0.5, 2.0)))
+
+
+def test_drift_bars_show_the_largest_first_beside_what_is_usual() -> None:
+    index = {"small": 0.01, "large": 0.9, "middle": 0.2}
+    axes = draw(plots.drift_bars(index, {"large": 0.4}, (0.1, 0.25), top=2)).axes[0]
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["large", "middle"]
+    assert [bar.get_width() for bar in axes.patches] == [0.9, 0.2]
+    assert [line.get_xdata()[0] for line in axes.lines] == [0.1, 0.25]
+    assert labels(axes) == ["usual", "since the model was made"]
+    assert labels(draw(plots.drift_bars(index, {}, (0.1, 0.25))).axes[0]) == ["since the model was made"]

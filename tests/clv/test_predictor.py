@@ -15,7 +15,7 @@ from clv.contract import Contract, Feature
 from clv.errors import InputError
 from clv.models.model import Model
 from clv.models.recipe import Recipe
-from clv.predictor import History, Parts, Predictor, at_level, mix, total_interval
+from clv.predictor import Forest, History, Parts, Predictor, at_level, mix, total_interval
 
 CONTRACT = Contract(
     (
@@ -73,6 +73,19 @@ def predictor(request: pytest.FixtureRequest) -> Predictor:
 @pytest.fixture(scope="module")
 def hurdle() -> Predictor:
     return fit(seed=1, family="hurdle").predictor_
+
+
+def test_joined_boosters_give_the_margins_of_each_to_the_last_bit(hurdle: Predictor) -> None:
+    X, _, _ = customers(300, seed=2)
+    matrix = hurdle.encoder.encode(X)
+    first, *others = hurdle.hurdles
+    shorter = replace(first, p_return=first.p_return[:7], value=first.value[:3])  # bags need not be of one length
+    for hurdles in ((first,), (shorter, first, *others)):
+        joined = Forest.of(hurdles).margins(matrix)
+        for bag, each in enumerate(hurdles):
+            for booster, margins in ((each.p_return, joined[0]), (each.value, joined[1])):
+                alone = booster.inplace_predict(matrix, predict_type="margin")
+                np.testing.assert_array_equal(margins[:, bag].astype(np.float32), alone)
 
 
 def test_what_is_saved_is_what_is_loaded(predictor: Predictor, tmp_path: Path) -> None:

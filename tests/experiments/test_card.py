@@ -43,6 +43,7 @@ def about(**evaluation: Any) -> dict[str, Any]:
         "recipe": Recipe().model_dump(),
         "cutoffs": ["2017-01-31", "2018-05-31"],
         "interval_level": 0.8,
+        "level": {"total": 29_066.4, "total_low": 20_000.0, "total_high": 41_000.0, "note": "One season was seen."},
         "evaluation": {
             "note": "",
             "tests": ["2018-04-30", "2018-05-31"],
@@ -80,13 +81,23 @@ def about(**evaluation: Any) -> dict[str, Any]:
 
 def test_the_card_has_what_a_reviewer_looks_for() -> None:
     page = card(about(), value_interval=(0.25, 1.75))
-    for heading in ("How to use it", "Data", "Target", "How good it is", "For whom", "Limits", "Where it comes from"):
+    for heading in (
+        "How to use it",
+        "Data",
+        "Target",
+        "How good it is",
+        "The total",
+        "For whom",
+        "Limits",
+        "Where it comes from",
+    ):
         assert f"\n## {heading}\n" in page
     assert "2016-10-01 to 2018-08-31, 3,000 customers" in page
     assert "19,474 snapshots of customers at 2 cutoffs" in page
     assert "0.400 (0.300 to 0.500)" in page
     assert "**better than btyd**" in page
     assert "0.25 to 1.75 times" in page
+    assert "29,066 BRL, with 80% certainty 20,000 to 41,000. One season was seen." in page
     assert "| 2018-05-31 | 2,100 | 99 | - | - | - |" in page
     assert "achievable" not in page
     assert "Where \\| it went." in page

@@ -1,9 +1,11 @@
 """The whole chain on a small synthetic shop: raw files, marts, runs, registry, predictions, service, app."""
 
+import base64
 import json
 import pickle
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import duckdb
@@ -14,8 +16,9 @@ import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
-from clv.metrics import normalized_gini
+from clv.metrics import METRICS, normalized_gini
 from clv.settings import Settings
+from experiments import views
 from experiments.console import Console
 from experiments.demo import served
 from experiments.workspace import Workspace
@@ -100,13 +103,22 @@ def test_the_model_loads_without_clv_and_without_pickle(chain, predictions: pd.D
 def test_runs_can_be_compared_and_reproduced(chain, client: MlflowClient) -> None:
     (train,) = runs_of(client, "train")
     assert train.info.status == "FINISHED"
-    for metric in ("normalized_gini", "normalized_gini_low", "normalized_gini_high", "total_ratio", "mae", "zero_mae"):
+    for metric in ("normalized_gini", "normalized_gini_low", "normalized_gini_high", "total_ratio", "mae", "zero/mae"):
         assert metric in train.data.metrics
     assert train.data.metrics["normalized_gini_low"] < train.data.metrics["normalized_gini_high"]
     for tag in ("clv.data_fingerprint", "clv.commit", "clv.verdict", "mlflow.note.content"):
         assert train.data.tags[tag]
     figures = {item.path for item in client.list_artifacts(train.info.run_id, "figures")}
-    assert {f"figures/{name}.png" for name in ("gain_curve", "calibration", "importance", "beeswarm")} <= figures
+    names = ("gain_curve", "calibration", "metric_ladder", "value_distribution", "importance", "beeswarm", "dependence")
+    assert {f"figures/{name}.png" for name in names} <= figures
+    datasets = {one.tags[0].value: one.dataset for one in train.inputs.dataset_inputs}
+    assert set(datasets) == {"training", "test"}
+    assert train.data.tags["clv.data_fingerprint"].startswith(datasets["test"].digest)
+    schema = {column["name"] for column in json.loads(datasets["training"].schema)["mlflow_colspec"]}
+    assert {"customer_id", "recency_days", "future_value"} <= schema
+    assert train.info.run_name == f"version {chain.result['version']}: {train.data.tags['clv.family']} H=90"
+    history = client.get_metric_history(train.info.run_id, "by_cutoff/normalized_gini")
+    assert [point.step for point in history] == list(range(len(chain.result["evaluation"]["tests"])))
     (tune,) = runs_of(client, "tune")
     trials = runs_of(client, "trial")
     assert len(trials) == 3
@@ -114,6 +126,36 @@ def test_runs_can_be_compared_and_reproduced(chain, client: MlflowClient) -> Non
     assert all(trial.data.params["max_depth"] and "gini_fold_1" in trial.data.metrics for trial in trials)
     (parent,) = runs_of(client, "run")
     assert train.data.tags["mlflow.parentRunId"] == tune.data.tags["mlflow.parentRunId"] == parent.info.run_id
+
+
+def test_the_run_list_has_views_with_the_columns_that_matter(client: MlflowClient) -> None:
+    tags = client.get_experiment_by_name("clv").tags
+    for key, name, column in ((views.MODELS, "Models", "normalized_gini"), (views.TRIALS, "Trials", "cv_gini")):
+        view = json.loads(tags[f"mlflow.sharedViewState.{key}"])
+        packed = view["state"].removeprefix("deflate;")
+        state = json.loads(zlib.decompress(base64.b64decode(packed)))
+        assert view["name"] == name
+        assert f"metrics.`{column}`" in state["selectedColumns"]
+        found = client.search_runs([client.get_experiment_by_name("clv").experiment_id], state["searchFilter"])
+        assert found
+        assert all(column in run.data.metrics or "pruned" in run.info.run_name for run in found)
+
+
+def test_the_evaluation_tells_cutoffs_slices_and_what_is_achievable(chain) -> None:
+    facts = chain.result["evaluation"]
+    model = facts["models"]["model"]
+    assert [one["cutoff"] for one in facts["by_cutoff"]] == facts["tests"]
+    mean = np.mean([one["normalized_gini"] for one in facts["by_cutoff"]])
+    assert model["normalized_gini"][0] == pytest.approx(mean)
+    assert all(metric in model for metric in METRICS)
+    slices = {one["slice"] for one in facts["slices"]}
+    assert slices == {"state", "first_category", "acquisition_month", "purchases_so_far"}
+    assert any(one["enough"] and one["metrics"] for one in facts["slices"])
+    assert all(bool(one["metrics"]) is one["enough"] for one in facts["slices"])
+    assert model["normalized_gini"][0] < facts["ceiling"] < 1
+    share, low, high = facts["oracle"]["share"]
+    assert 0.5 < low < share < high < 1.2
+    assert facts["oracle"]["normalized_gini"][0] < facts["ceiling"]
 
 
 def test_the_service_and_the_app_answer_what_was_scored(chain, workspace, predictions, monkeypatch) -> None:

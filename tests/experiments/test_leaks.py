@@ -44,15 +44,9 @@ def test_features_are_the_same_without_the_future(workspace) -> None:
     assert changed == {}
 
 
-def test_of_a_sample_the_same_is_said(workspace) -> None:
-    _, customers, changed = leaks.changed_features(
-        workspace.warehouse, workspace.shop(), workspace.contract, serving_sql(workspace.settings), sample=50
-    )
-    assert (customers, changed) == (50, {})
-
-
 @pytest.mark.parametrize("leaky", [False, True])
-def test_with_a_shuffled_future_only_who_knows_it_can_rank(leaky: bool, workspace) -> None:
+def test_with_a_shuffled_future_only_who_knows_it_can_rank(leaky: bool, workspace, monkeypatch) -> None:
+    monkeypatch.setattr("clv.leaks.MOST_SHUFFLES", 3)
     sql = serving_sql(workspace.settings)
     found = leaks.shuffled_future(
         leaks.read_orders(workspace.warehouse, workspace.shop()),
@@ -66,38 +60,36 @@ def test_with_a_shuffled_future_only_who_knows_it_can_rank(leaky: bool, workspac
     )
     assert found is not None
     assert found.is_clean is not leaky
-    assert (found.gini.estimate > 0.5) is leaky
+    assert (found.gini.estimate > 0.3) is leaky
 
 
-def test_a_feature_that_contains_the_label_is_stopped_and_named(copy_of_lab, clv) -> None:
+def test_a_feature_that_contains_the_label_is_stopped_and_named(copy_of_lab, clv, monkeypatch) -> None:
     lab = copy_of_lab
+    monkeypatch.setattr("clv.leaks.MOST_SHUFFLES", 2)
     lab.sql(f"update marts.customer_snapshots set {FEATURE} = coalesce(future_value, 0)")
     trained = clv(lab.home, "--json", "train", "-p", "family=hurdle", "-p", "bags=1", "-p", "trees=40")
     assert trained.code == 0, trained.err
     assert trained.json["evaluation"]["models"]["model"]["normalized_gini"][0] > 0.9
+
     refused = clv(lab.home, "promote", "2")
     refused.refused(3, "too good to be true", f"most suspicious feature: {FEATURE}", "falls to", "--accept-too-good")
     assert "no leak: rebuilt without what came after" in refused.err
     assert f"{FEATURE} of" in refused.err
-    # a reason makes the result believed, but not a feature that differs
-    clv(lab.home, "promote", "2", "--accept-too-good", "we are that good").refused(3, "no leak", FEATURE)
     assert [event["version"] for event in clv(lab.home, "--json", "history").json] == ["1"]
     (page,) = lab.home.glob("artifacts/*/artifacts/gate/version-2.md")
     assert f"| {FEATURE} |" in page.read_text()
-    assert "Accepted all the same: we are that good." in page.read_text()
+    assert "**Refused**" in page.read_text()
+    assert "data:image/png" in page.with_suffix(".html").read_text()
 
-
-def test_an_alarm_that_is_accepted_is_recorded(copy_of_lab, clv, monkeypatch) -> None:
-    lab = copy_of_lab
-    assert clv(lab.home, "train", "-p", "family=btyd").code == 0
-    monkeypatch.setattr("clv.leaks.FAR", -9.0)
-    clv(lab.home, "promote", "2").refused(3, "far above", "falls to", "as it must", "--accept-too-good REASON")
+    # had it come in with the orders, no rebuilding could tell: then a person must
+    monkeypatch.setattr("clv.leaks.changed_features", lambda *_: (None, 0, {}))
     assert clv(lab.home, "promote", "2", "--accept-too-good", "subscriptions").code == 0
     event = clv(lab.home, "--json", "history").json[-1]
     assert (event["version"], event["kind"], event["reason"]) == ("2", "promote", "accepted as true: subscriptions")
     alarm = next(check for check in event["gate"] if check["name"] == "too good to be true")
     assert alarm["passed"]
     assert alarm["detail"].endswith("accepted: subscriptions")
+    assert "Accepted all the same: subscriptions." in page.read_text()
 
 
 def test_the_honest_shop_raises_no_alarm(chain) -> None:

@@ -261,6 +261,7 @@ def test_another_shops_predictions_are_not_ours(tmp_path: Path) -> None:
 
 def test_nothing_to_monitor_is_said(lab, clv, tmp_path: Path) -> None:
     clv(tmp_path / "empty", "monitor").refused(2, "clv load")
+    clv(lab.home, "monitor", "--prediction-log", tmp_path / "nowhere").refused(2, "nowhere", "CLV_PREDICTION_LOG")
 
 
 # ---- the bounds

@@ -42,7 +42,7 @@ def schemathesis_given(operation):
     return given(case=operation.as_strategy())
 
 
-@pytest.mark.parametrize("path", ["/predict", "/predict/purchases", "/explain", "/portfolio"])
+@pytest.mark.parametrize("path", ["/predict", "/predict/purchases", "/explain", "/portfolio", "/portfolio/purchases"])
 def test_examples_run_as_shown(api: httpx.Client, path: str) -> None:
     document = api.get("/openapi.json").json()
     content = document["paths"][path]["post"]["requestBody"]["content"]["application/json"]

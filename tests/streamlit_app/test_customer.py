@@ -2,6 +2,7 @@
 
 import pytest
 
+from streamlit_app.client import ApiError, Client
 from streamlit_app.money import Style
 
 
@@ -86,3 +87,15 @@ def test_a_customer_of_a_features_file(open_page, api, helpers) -> None:
     assert any("holds no purchases" in info.value for info in page.app.info)
     body = helpers.as_customers(customers.iloc[[2]])
     assert api.post("/explain", json=body).json()["explanations"][0]["sentence"] in page.captions
+
+
+def test_a_service_that_goes_away_is_told_where_it_is_missed(open_page, scored_api, predicted, monkeypatch) -> None:
+    page = open_page(scored_api.base_url, "customer", customer=predicted["customer_id"][0])
+
+    def gone(*_: object) -> None:
+        raise ApiError("unreachable", "It is gone.")
+
+    monkeypatch.setattr(Client, "explain", gone)
+    page.run(page.app.slider[0].set_value(page.app.slider[0].max))
+    assert "It is gone." in page.app.error[0].value
+    assert page.metrics["Rank"] == "1"
