@@ -324,13 +324,11 @@ def bars(rows: Sequence[Row]) -> list[str]:
 
 
 def level(output: Path, *, quick: bool) -> list[str]:
-    """The level's own benchmark, in a process of its own; what it prints."""
+    """The page of the level's own benchmark, made in a process of its own."""
     command = [sys.executable, "-m", "benchmarks.level", "--output", str(output), *(["--quick"] if quick else [])]
-    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
-    text = done.stdout if done.returncode == 0 else f"`{' '.join(command[1:])}` ended with {done.returncode}."
-    if done.returncode:
-        print(done.stderr, file=sys.stderr)
-    return ["", "## Level", "", "```", text.strip(), "```"]
+    if subprocess.run(command, cwd=REPOSITORY, check=False).returncode:
+        return ["", f"`{' '.join(command[1:])}` failed: no figures for the level."]
+    return ["", *(output / "level.md").read_text(encoding="utf-8").splitlines()]
 
 
 def save(output: Path, rows: Sequence[Row], rest: Sequence[str] = ()) -> None:

@@ -115,6 +115,8 @@ class Regression:
         ends = np.cumsum([len(effect.mean) for effect in effects.values()])
         self.place = {name: slice(end - len(effects[name].mean), end) for name, end in zip(effects, ends, strict=True)}
         self._past, self._past_offset = self.design[seen], self.offset[seen]
+        self._turned = self._past.T.tocsr()
+        self._products = _products(self._past)
 
     def expected(self, coefficients: Array) -> Array:
         """Expected count of every cell, seen or not."""
@@ -143,8 +145,8 @@ class Regression:
 
         def curvature(theta: Array) -> tuple[Array, Array]:
             expected = np.exp(np.minimum(self._past @ theta + offset, _LARGEST_LOG))
-            hessian = (self._past.T @ sparse.diags_array(expected) @ self._past).toarray() + prior
-            return hessian, self._past.T @ (counts - expected) - prior @ (theta - self.mean)
+            hessian = (self._products @ expected).reshape(prior.shape) + prior
+            return hessian, self._turned @ (counts - expected) - prior @ (theta - self.mean)
 
         theta, value = start, log_posterior(start)
         for _ in range(50):
@@ -166,3 +168,18 @@ class Regression:
             precision[self.place[name], self.place[name]] = effect.precision / sd**2
             half_log += effect.half_log - len(effect.mean) * np.log(sd)
         return precision, half_log
+
+
+def _products(design: sparse.csr_array) -> sparse.csr_array:
+    """Products of each cell's entries, two by two: times weights of the cells it is ``X' W X``, row after row.
+
+    Every cell has the same number of entries, those of its curves' two knots and of what is not a curve.
+    """
+    cells, width = design.shape
+    columns, values = design.indices.reshape(cells, -1), design.data.reshape(cells, -1)
+    place = columns[:, :, None].astype(np.int64) * width + columns[:, None, :]
+    product = values[:, :, None] * values[:, None, :]
+    cell = np.broadcast_to(np.arange(cells)[:, None, None], place.shape)
+    return sparse.csr_array(
+        sparse.coo_array((product.ravel(), (place.ravel(), cell.ravel())), shape=(width * width, cells))
+    )

@@ -62,11 +62,7 @@ def log_evaluation(run: Run, evaluation: Evaluation, facts: dict[str, Any]) -> N
         metrics["oracle/normalized_gini"] = facts["oracle"]["normalized_gini"][0]
     run.log(
         metrics={name: _rounded(value) for name, value in metrics.items() if value is not None},
-        tags={
-            "clv.best_baseline": best,
-            "clv.verdict": verdict(difference.verdict, best),
-            "clv.added": what_is_added(facts),
-        },
+        tags={**verdict_tags(evaluation), "clv.added": what_is_added(facts)},
     )
     for step, by_metric in enumerate(facts["by_cutoff"]):
         values = {f"by_cutoff/{name}": _rounded(by_metric[name]) for name in METRICS if by_metric[name] is not None}
@@ -151,6 +147,17 @@ def log_data(run: Run, workspace: Workspace, shop: Shop, protocol: Plan) -> None
                 },
                 context=context,
             )
+
+
+def verdict_tags(evaluation: Evaluation) -> dict[str, str]:
+    """The best baseline, and whether the model is better; empty if nothing was tested."""
+    if not evaluation.cutoffs:
+        return {}
+    best = evaluation.best_baseline()
+    return {
+        "clv.best_baseline": best,
+        "clv.verdict": verdict(evaluation.paired(best)["normalized_gini"].verdict, best),
+    }
 
 
 def verdict(word: str, reference: str) -> str:

@@ -112,6 +112,7 @@ def run(
                 "clv.version": trained.version,
                 "clv.scored_by": scored.scored_by,
                 "clv.gate": "refused" if refused else "passed",
+                **report.verdict_tags(trained.evaluation),
                 "clv.refused": refused or "no",
             },
         )

@@ -31,6 +31,7 @@ def copy_tables(home: Path, to: Warehouse) -> None:
             to.write_table(schema, table, rows.to_batches(), rows.schema)
 
 
+@pytest.mark.timeout(900)
 def test_a_shop_is_scored_on_bigquery_as_on_duckdb(
     copy_of_lab, warehouse: Warehouse, bigquery_facade: Any, clv, tmp_path: Path, full_scale: bool
 ) -> None:
