@@ -326,7 +326,7 @@ def bars(rows: Sequence[Row]) -> list[str]:
 def level(output: Path, *, quick: bool) -> list[str]:
     """The page of the level's own benchmark, made in a process of its own."""
     command = [sys.executable, "-m", "benchmarks.level", "--output", str(output), *(["--quick"] if quick else [])]
-    if subprocess.run(command, cwd=REPOSITORY, check=False).returncode:
+    if subprocess.run(command, cwd=REPOSITORY, stdout=subprocess.DEVNULL, check=False).returncode:
         return ["", f"`{' '.join(command[1:])}` failed: no figures for the level."]
     return ["", *(output / "level.md").read_text(encoding="utf-8").splitlines()]
 

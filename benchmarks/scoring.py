@@ -131,19 +131,8 @@ def raw_seconds(settings: Settings, customers: int) -> float:
 def score(folder: Path, kind: str) -> tuple[float, int]:
     """`clv score` as a process: its seconds and its peak memory."""
     started = time.perf_counter()
-    with subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "experiments.cli",
-            "--home",
-            folder,
-            "--quiet",
-            "score",
-            "--predictions",
-            folder / f"p.{kind}",
-        ]
-    ) as process:
+    words = ["-m", "experiments.cli", "--home", folder, "--quiet", "score", "--predictions", folder / f"p.{kind}"]
+    with subprocess.Popen([sys.executable, *words], stdout=subprocess.DEVNULL) as process:
         peak, done = 0, threading.Event()
 
         def watch() -> None:

@@ -27,6 +27,9 @@ FEWEST_COMPARED = 2
 
 JUDGED = "normalized_gini"
 
+SMALLEST_LOSS = 0.01
+"""A smaller loss of Gini is no reason to train again, however surely many customers show it."""
+
 
 class Fitted(Protocol):
     """A model that answers for the customers of any cutoff."""
@@ -175,26 +178,37 @@ class Backtest:
         return dict(zip(METRICS, means, strict=True))
 
     def retrain_after_days(self) -> int | None:
-        """First age at which models rank worse than refitted ones; None if that was never seen.
+        """First age at which models rank worse than refitted ones by what matters; None if that was never seen.
 
         One age in forty looks worse by chance alone, so the next age, if there is one, must be worse as well.
         """
-        known = [age for age in self.ages if age.cutoffs >= FEWEST_COMPARED]
-        is_worse = [age.difference[JUDGED].verdict == "worse" for age in known]
+        known = self._known
+        has_lost = [_is_worse(age) and age.difference[JUDGED].estimate <= -SMALLEST_LOSS for age in known]
         for position, age in enumerate(known):
-            if all(is_worse[position : position + 2]):
+            if all(has_lost[position : position + 2]):
                 return age.days
         return None
 
+    @property
+    def _known(self) -> list[Age]:
+        """Ages at which enough cutoffs were compared."""
+        return [age for age in self.ages if age.cutoffs >= FEWEST_COMPARED]
+
     def note(self) -> str:
         """What that means, in a sentence."""
-        known = [age for age in self.ages if age.cutoffs >= FEWEST_COMPARED]
+        known = self._known
         if not known:
             return (
                 f"Too little history to see a model grow old: it takes {FEWEST_COMPARED + 1} cutoffs that can be "
                 f"tested, there {'is' if len(self.cutoffs) == 1 else 'are'} {len(self.cutoffs)}."
             )
         days = self.retrain_after_days()
+        if days is None and all(map(_is_worse, known[-2:])):
+            lost = -known[-1].difference[JUDGED].estimate
+            return (
+                f"Hardly any decay: models rank worse than refitted ones, but at {known[-1].days} days by no more than "
+                f"{lost:.3f} of Gini; from {SMALLEST_LOSS} on it would matter."
+            )
         if days is None:
             return f"No decay seen: models up to {known[-1].days} days old rank no worse than refitted ones."
         age = next(age for age in known if age.days == days)
@@ -203,6 +217,10 @@ class Backtest:
             f"Retrain before a model is {days} days old: by then it ranks worse than a refitted one (Gini "
             f"{loss.estimate:+.3f}, {LEVEL:.0%} interval {loss.low:+.3f} to {loss.high:+.3f}, {age.cutoffs} cutoffs)."
         )
+
+
+def _is_worse(age: Age) -> bool:
+    return age.difference[JUDGED].verdict == "worse"
 
 
 def folds(cutoffs: Sequence[date], horizon_days: int) -> tuple[Fold, ...]:

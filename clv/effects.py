@@ -176,7 +176,8 @@ def _products(design: sparse.csr_array) -> sparse.csr_array:
     Every cell has the same number of entries, those of its curves' two knots and of what is not a curve.
     """
     cells, width = design.shape
-    columns, values = design.indices.reshape(cells, -1), design.data.reshape(cells, -1)
+    entries = design.nnz // max(cells, 1)
+    columns, values = design.indices.reshape(cells, entries), design.data.reshape(cells, entries)
     place = columns[:, :, None].astype(np.int64) * width + columns[:, None, :]
     product = values[:, :, None] * values[:, None, :]
     cell = np.broadcast_to(np.arange(cells)[:, None, None], place.shape)

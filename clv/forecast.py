@@ -40,7 +40,7 @@ from clv.predictor import Array, Predictor, total_interval
 
 FADE, FADE_SD = -0.1, 0.1
 LEAVE, LEAVE_SD = -0.2, 0.2
-"""How spend fades with age, and how sure that is beforehand: the power, and the rate a year at which customers leave."""
+"""How spend fades with age, and how sure that is beforehand: by a power of it, and by customers who leave, a year."""
 
 BEND_SD, BEND_LENGTH = 0.06, 0.8
 COHORT_SD, COHORT_WEEKS = 0.2, 13.0
@@ -219,7 +219,7 @@ def _dispersion(known: Ledger) -> float:
     is_repeat = known.day > known.first
     square, amount, purchases = (
         np.array([each[is_repeat].sum(), each[~is_repeat].sum()])
-        for each in (known.square, known.amount, known.purchases)
+        for each in (known.square, np.abs(known.amount), known.purchases)
     )
     weight = np.array([1.0, FIRST_PURCHASES / max(float(purchases[1]), 1.0)])
     return float(weight @ square / (weight @ amount))

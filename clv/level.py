@@ -133,6 +133,8 @@ def fit_level(ledger: Ledger, cutoff: date, horizon_days: int) -> Level:
     """
     record = track_record(ledger, cutoff, horizon_days)
     now = forecast(ledger, cutoff, horizon_days)
+    if not record:
+        return Level(now, ())
     scale = _scale(record, horizon_days)
     total_variance = now.level_sd**2 + np.log1p(now.chance)
     # The chance of single purchases is known well; what the record adds or takes away is the level's.
@@ -142,8 +144,6 @@ def fit_level(ledger: Ledger, cutoff: date, horizon_days: int) -> Level:
 
 def _scale(record: Sequence[Window], horizon_days: int) -> float:
     """Root mean square surprise; windows that overlap count as fewer, and the regression's own spread as some."""
-    if not record:
-        return 1.0
     count = max(1.0, len(record) * min(1.0, RECORD_SPACING / horizon_days))
     square = float(np.mean([window.forecast.surprise(window.spent) ** 2 for window in record]))
     return float(np.sqrt((PRIOR_WINDOWS + count * square) / (PRIOR_WINDOWS + count)))

@@ -27,7 +27,7 @@ import numpy as np
 import pandas as pd
 import xgboost as xgb
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import betaln, expit, gammaincinv, log_expit, logit
+from scipy.special import betaln, expit, gammainc, log_expit, logit
 
 Array = NDArray[np.float64]
 
@@ -81,22 +81,30 @@ def _p_at_level(p: Array, level: float) -> Array:
 def total_interval(mean: Array, variance: Array, level_sd: float, share: float) -> tuple[Array, Array]:
     """Ends of the interval that holds totals with probability `share`.
 
-    The total of customers whose chances are independent has some mean and variance; the level that they share is
-    uncertain, with a median of 1 and a standard deviation `level_sd` of its logarithm. Both together are read as a
-    gamma distribution, which is never negative and close to normal for many customers.
+    A total is the product of two: the sum over customers whose chances are independent, read as a gamma distribution,
+    which is never negative and close to normal for many customers; and the level that they share, lognormal with a
+    median of 1 and a standard deviation `level_sd` of its logarithm. The ends are found by halving.
 
     Parameters
     ----------
     mean, variance
         Of the totals of sets of customers, at the median level.
     """
-    spread = level_sd**2
-    center = mean * np.exp(spread / 2)
-    width = variance * np.exp(spread / 2) + center**2 * np.expm1(spread)
-    known = (center > 0) & (width > 0)
-    center_, width_ = np.where(known, center, 1.0), np.where(known, width, 1.0)
-    low, high = (gammaincinv(center_**2 / width_, (1 + side * share) / 2) * width_ / center_ for side in (-1, 1))
-    return np.where(known, low, mean), np.where(known, high, mean)
+    known = mean > 0
+    mean_ = np.where(known, mean, 1.0)
+    shape = 1.0 / np.maximum(np.where(known, variance, 1.0) / mean_**2, 1e-9)
+    nodes, weights = np.polynomial.hermite_e.hermegauss(31)
+    levels, weights = np.exp(level_sd * nodes), weights / weights.sum()
+    ends = []
+    for chance in ((1 - share) / 2, (1 + share) / 2):
+        # in units of the mean, on a log scale that holds everything but a total of practically nothing
+        low, high = np.full(len(shape), -60.0), np.full(len(shape), 60.0)
+        for _ in range(48):
+            middle = (low + high) / 2
+            below = gammainc(shape[:, None], shape[:, None] * np.exp(middle)[:, None] / levels) @ weights
+            low, high = np.where(below < chance, middle, low), np.where(below < chance, high, middle)
+        ends.append(np.where(known, mean_ * np.exp(high), np.maximum(mean, 0.0)))
+    return ends[0], ends[1]
 
 
 @dataclass(frozen=True)

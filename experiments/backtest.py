@@ -355,10 +355,10 @@ def _scatter(found: Backtest) -> str:
 
 
 def _with_interval(found: Interval, sign: str = "") -> list[str]:
-    separator = " to " if sign else "–"
+    separator, digits = (" to ", 3) if sign else ("–", 2)
     return [
         f"{found.estimate:{sign}.3f}" if math.isfinite(found.estimate) else "-",
-        f"{found.low:{sign}.2f}{separator}{found.high:{sign}.2f}" if math.isfinite(found.low) else "",
+        f"{found.low:{sign}.{digits}f}{separator}{found.high:{sign}.{digits}f}" if math.isfinite(found.low) else "",
     ]
 
 

@@ -129,6 +129,17 @@ def test_one_bad_age_between_good_ones_is_chance(fading: Backtest) -> None:
     assert found.retrain_after_days() is None
 
 
+def test_a_loss_too_small_to_matter_is_no_reason_to_train_again() -> None:
+    """So many customers that the smallest loss is certain."""
+    tests = folds(MONTHS, HORIZON)
+    many = shop(MONTHS, customers=20_000)
+    found = run(many, tests[-4:], lambda fold: Ageing(fold.test, 0.002), horizon_days=HORIZON, seed=1)
+    known = [age.difference["normalized_gini"] for age in found.ages if age.cutoffs > 1]
+    assert all(difference.verdict == "worse" and difference.estimate > -0.01 for difference in known)
+    assert found.retrain_after_days() is None
+    assert "Hardly any decay" in found.note()
+
+
 @pytest.mark.parametrize("tested", [1, 2])
 def test_too_little_history_is_said(tested: int) -> None:
     found = aged(0.2, MONTHS[: 2 + tested])

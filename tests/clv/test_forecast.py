@@ -85,8 +85,13 @@ def test_the_interval_holds_its_share_over_small_shops(make_ledger: Make) -> Non
 
 @pytest.mark.parametrize(
     ("days", "amounts"),
-    [([0, 0, 0], [10, 20, 30]), ([0], [10]), ([0, 40, 80, 120, 160], [10] * 5)],
-    ids=["nobody came back", "one purchase", "one customer"],
+    [
+        ([0, 0, 0], [10, 20, 30]),
+        ([0], [10]),
+        ([0, 40, 80, 120, 160], [10] * 5),
+        ([0, 40, 80, 120, 160], [10, -4, -4, -4, -4]),
+    ],
+    ids=["nobody came back", "one purchase", "one customer", "nothing but returns"],
 )
 def test_next_to_no_history_is_a_wide_forecast_and_no_crash(days: list[int], amounts: list[float]) -> None:
     same = len(days) == 5
@@ -105,6 +110,12 @@ def test_one_customer_with_half_the_revenue_widens_the_interval(make_ledger: Mak
     found = forecast(both, day(400), 60)
     assert found.total > plain.total
     assert found.chance > 5 * plain.chance
+
+
+def test_on_the_day_of_its_first_purchase_a_shop_has_a_forecast_too() -> None:
+    found = forecast(Ledger.of([1, 2], [number(START)] * 2, [5.0, 6.0]), START, 30)
+    low, high = found.interval(0.8)
+    assert 0 <= low < found.total < high
 
 
 def test_nobody_has_bought_yet(make_ledger: Make) -> None:
