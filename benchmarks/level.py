@@ -1,6 +1,6 @@
 """How far the forecast total is off, and how often its interval holds what was spent.
 
-    python -m benchmarks.level --output FOLDER          (about ten minutes on one core)
+    python -m benchmarks.level --output FOLDER          (about five minutes on one core)
     python -m benchmarks.level --output FOLDER --quick  (a smoke test: few shops)
 
 At every month end that leaves two horizons of history before it and a whole window after it, the total that a model's

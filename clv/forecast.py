@@ -44,10 +44,12 @@ LEAVE, LEAVE_SD = -0.2, 0.2
 
 BEND_SD, BEND_LENGTH = 0.06, 0.8
 COHORT_SD, COHORT_WEEKS = 0.2, 13.0
-LEVEL_SDS, LEVEL_WEEKS = (0.03, 0.08, 0.2), 39.0
-SEASON_SDS, SEASON_LENGTH = (0.04, 0.1, 0.25), 0.4
-"""Standard deviations on the log scale (those of level and season are the strengths that are averaged over), and how
-fast each effect forgets: by a factor of age, in weeks, and as a part of the year's circle."""
+LEVEL_WEEKS, SEASON_LENGTH = 39.0, 0.4
+"""Standard deviations on the log scale, and how fast each effect forgets: by a factor of age, in weeks, and as a part
+of the year's circle."""
+
+STRENGTHS = (0.03, 0.08, 0.2)
+"""Standard deviations of level and of season on the log scale, weak to strong: all pairs of them are averaged over."""
 
 GIFT_DAY, GIFT_DAYS, GIFT_FACTOR = 335, 35.0, 4.0
 """Around 1 December the season may be this many times as strong as in the rest of the year."""
@@ -236,7 +238,7 @@ def _averaged(cells: _Cells) -> tuple[float, float, float]:
     ahead = regression.design[future]
     season_ahead = regression.effects["season"].design[future]
     logs, variances, evidence, seasons = [], [], [], []
-    for level, season in product(LEVEL_SDS, SEASON_SDS):
+    for level, season in product(STRENGTHS, repeat=2):
         posterior = regression.fit({"level": level, "season": season}, dispersion, start)
         each = regression.expected(posterior.mode)[future]
         total = float(each.sum())
@@ -260,7 +262,7 @@ def _overdispersion(cells: _Cells, regression: Regression) -> tuple[Array, float
 
     It is that of single purchases, or more where whole weeks differ by more than that explains.
     """
-    middle = {"level": LEVEL_SDS[len(LEVEL_SDS) // 2], "season": SEASON_SDS[len(SEASON_SDS) // 2]}
+    middle = dict.fromkeys(("level", "season"), STRENGTHS[len(STRENGTHS) // 2])
     happened = cells.by_week(cells.spend)
     coefficients, dispersion = regression.mean, cells.dispersion
     for _ in range(3):
