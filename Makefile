@@ -68,8 +68,9 @@ format: setup ## Let ruff format and fix
 docs: setup ## Build the documentation into site/, strictly
 	@NO_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --quiet
 
-docs-generated: setup ## Renew the pages of docs/ that are written by programs
+docs-generated: setup ## Renew the data dictionary and, from the home of CLV_HOME, the model card
 	@$(BIN)/python docs/data_dictionary.py
+	@$(BIN)/python docs/model_card.py
 
 results: setup ## Run the real data with the defaults and write the results into README, docs and article
 	@$(BIN)/python -m benchmarks.results

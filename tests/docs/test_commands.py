@@ -153,9 +153,6 @@ def test_a_command_of_readme_works_as_shown(command: Command, desk: Path) -> Non
     if words[0] in SERVERS:
         _starts(desk, words[0])
         return
-    if words[0] == "run":  # another shop: a home holds one
-        words = ["--home", "home-" + Path(words[1]).stem, *words]
-
     done = _clv(desk, *words)
 
     for option in ("--predictions",):
