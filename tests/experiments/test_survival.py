@@ -202,7 +202,9 @@ def test_refused_by_the_gate_the_model_in_production_predicts(refusing, clv, tmp
     assert lab.state[1] == [(1, "Production"), (2, "None")]
 
 
-def test_refused_with_nothing_that_fits_the_best_baseline_predicts(refusing, clv, tmp_path: Path) -> None:
+def test_refused_with_nothing_that_fits_the_best_baseline_predicts(refusing, clv, tmp_path: Path, full_scale) -> None:
+    if not full_scale:
+        pytest.skip("a second refused run: --scale full")
     lab, out = refusing, tmp_path / "out.parquet"
     with closing(sqlite3.connect(lab.home / "mlflow.db")) as store, store:
         store.execute("update model_version_tags set value = '60' where key = 'clv.horizon_days'")
