@@ -20,6 +20,8 @@ _CAPTIONS = {
     "calibration.png": "Calibration by decile: what was predicted for each tenth of customers, and what came.",
     "value_distribution.png": "Distribution of expected values beside what was spent.",
     "beeswarm.png": "One dot a customer: how far each feature moved the expected value; yellow is a high value.",
+    "dependence.png": "The strongest features one by one: what their values do to the chance to return (above) and to "
+    "the spend of those who return (below), in money; one dot a customer.",
 }
 _DRAWN_HERE = {"metric_ladder.png", "importance.png", "backtest.png"}
 
@@ -147,9 +149,8 @@ def _show_test(api: Client, facts: Mapping[str, Any]) -> None:
 
 def _others(facts: Mapping[str, Any]) -> list[str]:
     """Figures that have no place of their own."""
-    elsewhere = {*_DRAWN_HERE, "beeswarm.png"}
     first = ["value_distribution.png"]
-    return first + [name for name in facts["figures"] if name not in {*elsewhere, *_CAPTIONS}]
+    return first + [name for name in facts["figures"] if name not in {*_DRAWN_HERE, *_CAPTIONS}]
 
 
 def _show_ladder(evaluation: Mapping[str, Any], models: Mapping[str, words.Intervals]) -> None:
@@ -338,6 +339,8 @@ def _show_importance(api: Client, facts: Mapping[str, Any]) -> None:
             _show_figure(api, facts, "beeswarm.png")
         else:
             st.info("This model carries no beeswarm of its features.", icon=":material/info:")
+    if "dependence.png" in facts["figures"]:
+        _show_figure(api, facts, "dependence.png")
     _show_contract(facts["contract"])
 
 
