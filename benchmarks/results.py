@@ -154,7 +154,21 @@ def summary(results: Mapping[str, Any]) -> str:
     for name, title in NAMES.items():
         cells = [cell for shop in shops for cell in _cells(results[shop]["evaluation"]["models"][name])]
         rows.append(f"| {title} | " + " | ".join(cells) + " |")
-    return "\n".join(rows)
+    return "\n".join([*rows, "", *(_in_words(titles[shop], results[shop]) for shop in shops)])
+
+
+def _in_words(title: str, result: Mapping[str, Any]) -> str:
+    """What the paired bootstrap says of the model beside each baseline, and what the run took."""
+    verdicts = {name: one["normalized_gini"] for name, one in result["evaluation"]["verdicts"].items()}
+    said = "; ".join(
+        f"**{verdict}** {'than' if verdict != 'not distinguishable' else 'from'} {', '.join(names)}"
+        for verdict in ("better", "not distinguishable", "worse")
+        if (names := [NAMES[name] for name in NAMES if verdicts.get(name) == verdict])
+    )
+    return (
+        f"- On {title}, by Gini, the model is {said}. From file to {result['customers']:,} predictions it took "
+        f"{result['seconds']} s on {result['cores']} cores and {result['peak_gb']} GB at the peak."
+    )
 
 
 def _cells(metrics: Mapping[str, list[float | None]]) -> Iterator[str]:
