@@ -420,16 +420,28 @@ def promote(
     force: Annotated[bool, typer.Option("--force", help="Promote although the gate refuses; needs --reason.")] = False,
     accept_too_good: AcceptTooGood = "",
     repair: Annotated[bool, typer.Option("--repair", help="Make the alias follow the stage.")] = False,
+    check_only: Annotated[bool, typer.Option("--check", help="Run the gate only: nothing is promoted.")] = False,
+    page: Annotated[
+        Path | None,
+        typer.Option("--report", parser=_file, metavar="FILE", help="With --check: its report in Markdown."),
+    ] = None,
 ) -> None:
-    """Run the gate on a version and put it into Production if it passes."""
-    from experiments.promote import promote as to_production
+    """Run the gate on a version and put it into Production if it passes; exit code 3 if it does not."""
+    from experiments import promote as promoting
 
     workspace = _workspace(context)
     if repair:
         event = workspace.registry.repair(_who(by))
         _done(workspace, event, "Repaired." if event else "Stage and alias agree; nothing to repair.")
         return
-    event, report = to_production(
+    if check_only:
+        judged = promoting.check(workspace, version=version, accept_too_good=accept_too_good)
+        if page:
+            page.write_text(judged.to_markdown(), encoding="utf-8")
+        promoting.refuse(judged)
+        _done(workspace, judged.to_json(), f"Version {judged.candidate} passes the gate; nothing was promoted.")
+        return
+    event, report = promoting.promote(
         workspace, version=version, by=_who(by), reason=reason, force=force, accept_too_good=accept_too_good
     )
     for check in report.checks:

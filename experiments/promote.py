@@ -34,27 +34,52 @@ def promote(
     if force and not reason:
         raise InputError("--force needs --reason, which is recorded.")
     registry = workspace.registry
+    report = check(workspace, version=version, accept_too_good=accept_too_good, evaluation=evaluation)
+    if not force:
+        refuse(report)
+    event = registry.set_production(
+        report.candidate,
+        kind="promote" if report.passed else "force",
+        by=by,
+        reason=reason or (f"accepted as true: {accept_too_good}" if report.alarm else "passed the gate"),
+        gate=report.to_json(),
+        expected=report.former,
+        check_expected=True,
+    )
+    return event, report
+
+
+def check(
+    workspace: Workspace,
+    *,
+    version: str | None,
+    accept_too_good: str = "",
+    evaluation: Evaluation | None = None,
+) -> GateReport:
+    """Run the gate on a version (the newest by default) and file its report with the version; promotes nothing.
+
+    Raises
+    ------
+    InputError
+        If there is no such version, or it is in Production already.
+    """
+    registry = workspace.registry
     candidate = registry.version(version) if version else registry.latest()
     staged = registry.production()
     if staged and staged.number == candidate.number:
         raise InputError(f"Version {candidate.number} is in Production already.")
     report = gate(workspace, candidate.number, evaluation, accept_too_good=accept_too_good)
     _file(workspace, candidate, report)
-    if not report.passed and not force:
+    return report
+
+
+def refuse(report: GateReport) -> None:
+    """Raise RefusedError if the gate refused the version."""
+    if not report.passed:
         raise RefusedError(
-            f"The gate refused version {candidate.number}: {report.failures}; see gate/version-{candidate.number}.html "
+            f"The gate refused version {report.candidate}: {report.failures}; see gate/version-{report.candidate}.html "
             "of its run, or use --force --reason."
         )
-    event = registry.set_production(
-        candidate.number,
-        kind="promote" if report.passed else "force",
-        by=by,
-        reason=reason or (f"accepted as true: {accept_too_good}" if report.alarm else "passed the gate"),
-        gate=report.to_json(),
-        expected=staged.number if staged else None,
-        check_expected=True,
-    )
-    return event, report
 
 
 def _file(workspace: Workspace, candidate: Version, report: GateReport) -> None:

@@ -205,3 +205,16 @@ def test_scoring_again_gives_the_same_bytes_and_parquet_the_same_numbers(chain, 
     pd.testing.assert_frame_equal(
         pd.read_parquet(tmp_path / "again.parquet"), predictions, check_exact=True, check_dtype=False
     )
+
+
+def test_the_gate_alone_promotes_nothing(lab, copied, clv, tmp_path: Path) -> None:
+    copy = lab.copy(tmp_path / "lab")
+    assert clv(copy.home, "train", "-p", "family=btyd").code == 0
+    before, page = copy.state[2:], tmp_path / "gate.md"
+
+    done = clv(copy.home, "--json", "promote", "2", "--check", "--report", page)
+
+    assert done.code in (0, 3), done.err
+    assert page.read_text().startswith("# Gate report: version 2")
+    assert ("**Passed**" in page.read_text()) is (done.code == 0)
+    assert copy.state[2:] == before
