@@ -222,7 +222,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--full", action="store_true", help="the sizes of the README; minutes, and some GB of disk")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="for DuckDB; pandas has one")
-    parser.add_argument("--memory-limit", default="2GB", help="beyond it DuckDB spills to disk (CLV_MEMORY_LIMIT)")
+    parser.add_argument("--memory-limit", default="5GB", help="beyond it DuckDB spills to disk (CLV_MEMORY_LIMIT)")
     parser.add_argument("--run", nargs=3, metavar=("ENGINE", "ORDERS", "TARGET"), help=argparse.SUPPRESS)
     parser.add_argument("--sql", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
