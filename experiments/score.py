@@ -164,7 +164,8 @@ def load_model(workspace: Workspace, version: str) -> Any:
 
     workspace.tracker  # noqa: B018  (sets the store's address)
     try:
-        model = mlflow.pyfunc.load_model(f"models:/{MODEL}/{version}")
+        # Without warnings about other versions of packages: to find them MLflow would look at every package there is.
+        model = mlflow.pyfunc.load_model(f"models:/{MODEL}/{version}", suppress_warnings=True)
         model.unwrap_python_model()
     except Exception as error:
         raise UnavailableError(
