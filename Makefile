@@ -32,7 +32,7 @@ demo: setup ## The whole chain on a synthetic shop: raw files to a prediction ov
 test: setup ## All tests at small scale (uses ../shared/data where present)
 	@$(BIN)/python -m pytest -n auto --dist loadfile
 
-check: setup browser lint lint-workflows types ## The same tests at full scale and in a browser, plus lint and types
+check: setup browser lint lint-workflows types ## The tests too dear for `make test`, in a browser and at full scale, plus lint and types
 	@$(BIN)/python -m pytest -n auto --dist loadfile --scale full
 	@$(MAKE) --no-print-directory test-e2e
 

@@ -1,4 +1,4 @@
-"""Fixtures of all rooms; `--scale full` runs the same tests on more data."""
+"""Fixtures of all rooms; `--scale full` runs the tests that are too dear for every day, and nothing else."""
 
 import json
 import os
@@ -15,7 +15,17 @@ DATA = REPOSITORY.parent / "shared" / "data"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--scale", choices=["small", "full"], default="small", help="size of the data the tests run on")
+    parser.addoption(
+        "--scale", choices=["small", "full"], default="small", help="full: only the tests that ask for `full_scale`"
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """At full scale, leave out what would do the same as at small scale."""
+    if config.getoption("--scale") == "full":
+        scaled = [item for item in items if "full_scale" in getattr(item, "fixturenames", ())]
+        config.hook.pytest_deselected(items=[item for item in items if item not in scaled])
+        items[:] = scaled
 
 
 @pytest.fixture(scope="session")

@@ -109,11 +109,11 @@ class Chain:
 
 
 @pytest.fixture(scope="session")
-def chain(tmp_path_factory: pytest.TempPathFactory, full_scale: bool) -> Chain:
+def chain(tmp_path_factory: pytest.TempPathFactory) -> Chain:
     """Files to predictions on the synthetic shop; tests only look at it."""
 
     def make(folder: Path) -> None:
-        data = write_shop(folder / "synth", customers=20_000 if full_scale else 4_000, repeat_rate=0.3, seed=SEED).data
+        data = write_shop(folder / "synth", customers=4_000, repeat_rate=0.3, seed=SEED).data
         arguments = ["--predictions", folder / "predictions.csv", "--trials", 3, "--by", "ana"]
         done = call(folder / "home", "--json", "run", data, *arguments)
         assert done.code == 0, done.err
