@@ -1,4 +1,4 @@
-"""How good a model is for some customers only: by state, first category, month of the first purchase, one-time or not.
+"""How good a model is for some customers only: by state, category or month of the first purchase, one-time or not.
 
 A slice with few returning customers says nothing: it is listed with its size, and no metric is claimed.
 """
@@ -60,9 +60,9 @@ class Slice:
 def labels(frame: pd.DataFrame, cutoff: date) -> Labels:
     """The slices of each customer of a cutoff; what the shop does not know at all makes no slicing."""
     found: dict[str, NDArray[np.object_]] = {}
-    for name in ("state", "first_category"):
-        if name in frame and frame[name].notna().any():
-            found[name] = frame[name].astype(object).where(frame[name].notna(), MISSING).to_numpy(dtype=object)
+    for name, column in (("state", "first_state"), ("first_category", "first_category")):
+        if column in frame and frame[column].notna().any():
+            found[name] = frame[column].astype(object).where(frame[column].notna(), MISSING).to_numpy(dtype=object)
     if "tenure_days" in frame:
         days, position = np.unique(frame["tenure_days"].to_numpy(dtype=np.int64), return_inverse=True)
         months = np.array([f"{cutoff - timedelta(days=int(day)):%Y-%m}" for day in days], dtype=object)

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any, NoReturn
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from clv.errors import ClvError
 from streamlit_app import preferences, shop
@@ -50,6 +51,11 @@ def shop_or_hint(api: Client, facts: Mapping[str, Any]) -> shop.Shop | None:
         )
         st.page_link(PORTFOLIO, label="Upload a file on the page Portfolio", icon=":material/upload_file:")
     return found
+
+
+def figure(place: DeltaGenerator, label: str, value: str, note: str | None = None, *, about: str | None = None) -> None:
+    """A number in a frame, with a grey note below it; `about` is shown on demand."""
+    place.metric(label, value, note, delta_color="off", delta_arrow="off", help=about, border=True, height="stretch")
 
 
 def open_customer(customer_id: str) -> NoReturn:

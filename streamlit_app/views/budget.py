@@ -80,35 +80,26 @@ def _show_figures(found: Shop, planned: campaign.Campaign, chosen: int) -> None:
     say, row, currency = style(), planned.at(chosen), found.currency
     holds = f"The range holds {say.share(found.interval_level)}. {found.totals['note']}"
     customers, revenue, cost, profit = st.columns(4)
-    customers.metric(
+    page.figure(
+        customers,
         "Contacted",
         say.number(chosen),
         f"{say.share(chosen / len(found.customers))} of all",
-        delta_color="off",
-        delta_arrow="off",
-        border=True,
-        height="stretch",
     )
-    revenue.metric(
+    page.figure(
+        revenue,
         f"Their revenue, {found.horizon_days} days",
         say.money(row["revenue"], currency),
         f"{say.money(row['revenue_low'], currency)} to {say.money(row['revenue_high'], currency)}",
-        delta_color="off",
-        delta_arrow="off",
-        help=f"What they are expected to spend. {holds}",
-        border=True,
-        height="stretch",
+        about=f"What they are expected to spend. {holds}",
     )
-    cost.metric("Cost of contact", say.money(row["cost"], currency), border=True, height="stretch")
-    profit.metric(
+    page.figure(cost, "Cost of contact", say.money(row["cost"], currency))
+    page.figure(
+        profit,
         "Expected profit",
         say.money(row["profit"], currency),
         f"{say.money(row['profit_low'], currency)} to {say.money(row['profit_high'], currency)}",
-        delta_color="off",
-        delta_arrow="off",
-        help=f"Margin on the expected revenue less the cost of contact. {holds}",
-        border=True,
-        height="stretch",
+        about=f"Margin on the expected revenue less the cost of contact. {holds}",
     )
 
 

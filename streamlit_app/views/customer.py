@@ -92,45 +92,33 @@ def _show_figures(found: Shop, row: Mapping[str, Any]) -> None:
     say, currency, level = style(), found.currency, style().share(found.interval_level)
     chance, low, high = row["p_return"], row["value_if_return_low"], row["value_if_return_high"]
     value, returning, spend, rank = st.columns(4)
-    value.metric(
+    page.figure(
+        value,
         f"Expected value, {found.horizon_days} days",
         say.money(row["expected_value"], currency),
         f"{say.money(chance * low, currency)} to {say.money(chance * high, currency)}",
-        delta_color="off",
-        delta_arrow="off",
-        help="The chance to return times the value if they do. The range is the chance times the range of that value.",
-        border=True,
-        height="stretch",
+        about="The chance to return times the value if they do. The range is the chance times the range of that value.",
     )
-    returning.metric(
+    page.figure(
+        returning,
         "Chance to return",
         say.share(chance),
         f"{say.share(found.totals['return_share'])} on average",
-        delta_color="off",
-        delta_arrow="off",
-        help=f"Of at least one purchase in the {found.horizon_days} days.",
-        border=True,
-        height="stretch",
+        about=f"Of at least one purchase in the {found.horizon_days} days.",
     )
-    spend.metric(
+    page.figure(
+        spend,
         "Value if they return",
         say.money(row["value_if_return"], currency),
         f"{say.money(low, currency)} to {say.money(high, currency)}",
-        delta_color="off",
-        delta_arrow="off",
-        help=f"{level} of the customers who return spend within the range.",
-        border=True,
-        height="stretch",
+        about=f"{level} of the customers who return spend within the range.",
     )
-    rank.metric(
+    page.figure(
+        rank,
         "Rank",
         say.number(row["rank"]),
         f"top {say.share(row['rank'] / len(found.customers))}",
-        delta_color="off",
-        delta_arrow="off",
-        help=f"Of {say.number(len(found.customers))} customers by expected value; tier {row['tier']}.",
-        border=True,
-        height="stretch",
+        about=f"Of {say.number(len(found.customers))} customers by expected value; tier {row['tier']}.",
     )
 
 

@@ -88,11 +88,11 @@ def _show_header(facts: Mapping[str, Any], report: Mapping[str, Any]) -> None:
     since = event["at"] if event else facts["promoted_at"]
     version, ahead, learnt, customers = st.columns(4)
     in_stage = f"Version in {model['stage']}" if model["version"] else "Model"
-    version.metric(in_stage, model["version"] or "by its run", border=True)
-    ahead.metric("Looks ahead", f"{model['horizon_days']} days", border=True)
-    learnt.metric("Has learnt up to", model["as_of_date"], border=True)
+    page.figure(version, in_stage, model["version"] or "by its run")
+    page.figure(ahead, "Looks ahead", f"{model['horizon_days']} days")
+    page.figure(learnt, "Has learnt up to", model["as_of_date"])
     known = "customers" in about
-    customers.metric("Customers learnt from", numbers.number(about["customers"]) if known else "–", border=True)
+    page.figure(customers, "Customers learnt from", numbers.number(about["customers"]) if known else "–")
     if event:
         st.markdown(
             f":material/how_to_reg: **Since {_moment(since)}**, {_done(event['kind'])} by **{event['by']}**: "

@@ -60,39 +60,30 @@ def _show_figures(found: Shop) -> None:
     totals, say, currency = found.totals, style(), found.currency
     count = int(totals["customers"])
     customers, revenue, returning, best = st.columns(4)
-    customers.metric("Customers", say.number(count), border=True, height="stretch")
-    revenue.metric(
+    page.figure(customers, "Customers", say.number(count))
+    page.figure(
+        revenue,
         f"Expected revenue, {found.horizon_days} days",
         say.money(totals["expected_value"], currency),
         f"{say.money(totals['expected_value_low'], currency)} to {say.money(totals['expected_value_high'], currency)}",
-        delta_color="off",
-        delta_arrow="off",
-        help=f"The range holds {say.share(found.interval_level)}. {totals['note']}",
-        border=True,
-        height="stretch",
+        about=f"The range holds {say.share(found.interval_level)}. {totals['note']}",
     )
-    returning.metric(
+    page.figure(
+        returning,
         "Share that will return",
         say.share(totals["return_share"]),
         f"{say.share(totals['expected_returners_low'] / count)} to "
         f"{say.share(totals['expected_returners_high'] / count)}",
-        delta_color="off",
-        delta_arrow="off",
-        help=f"About {say.number(totals['expected_returners'])} customers with at least one purchase in the "
+        about=f"About {say.number(totals['expected_returners'])} customers with at least one purchase in the "
         f"{found.horizon_days} days. The range holds {say.share(found.interval_level)}.",
-        border=True,
-        height="stretch",
     )
     few = half(found.customers["expected_value"])
-    best.metric(
+    page.figure(
+        best,
         "Hold half of it",
         say.share(few / count),
         f"{say.number(few)} customers",
-        delta_color="off",
-        delta_arrow="off",
-        help="So few customers, the best ones, hold half of the expected revenue.",
-        border=True,
-        height="stretch",
+        about="So few customers, the best ones, hold half of the expected revenue.",
     )
 
 

@@ -66,7 +66,7 @@ def test_a_customer_of_several_cutoffs_counts_once(shop) -> None:
 def test_labels_of_a_cutoff() -> None:
     frame = pd.DataFrame(
         {
-            "state": pd.Categorical(["SP", None, "RJ"]),
+            "first_state": pd.Categorical(["SP", None, "RJ"]),
             "first_category": pd.Categorical([None, None, None]),
             "tenure_days": [0.0, 31.0, 150.0],
             "purchase_count": [1.0, 2.0, 5.0],

@@ -180,7 +180,7 @@ def python_features(purchases: Rows, cutoff: date) -> dict[str, Any]:
         "first_payment_type": first["payment_type"],
         "first_instalment_count": first["instalments"],
         "first_freight_share": first["freight"] / first["amount"] if first["freight"] is not None else None,
-        "state": last["state"],
+        "first_state": first["state"],
         "first_weekday": first["date"].isoweekday(),
         "first_month": first["date"].month,
         "first_delivery_days": (first["delivered"] - first["date"]).days if first in arrived else None,
@@ -401,5 +401,5 @@ def test_serving_takes_a_bare_log(serving_query: str, orders: pa.Table) -> None:
     (only,) = serve(serving_query, log, [date(2018, 1, 31)])
     assert only["customer_id"] == "a"
     assert (only["amount_total"], only["return_amount"], only["order_count"]) == (6, 4, 2)
-    assert only["state"] is None
+    assert only["first_state"] is None
     assert only["late_share"] is None
