@@ -79,7 +79,7 @@ docs-notebook: setup ## Execute the notebook on the shop of CLV_HOME and write d
 	@$(BIN)/python notebooks/render.py
 
 bench: setup ## Time and peak memory of every step
-	@$(BIN)/python benchmarks/pipeline.py
+	@$(BIN)/python -m benchmarks.pipeline
 
 lock: setup ## Renew requirements.lock and docker/requirements.lock from pyproject.toml
 	@$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \

@@ -1,7 +1,7 @@
 """What `clv` scans and stores on BigQuery, measured in BigQuery's logical bytes against the tests' stand-in for it.
 
-    python benchmarks/bigquery_bytes.py                  # a log of 20,000 and one of 60,000 orders; some minutes
-    python benchmarks/bigquery_bytes.py --orders 100000
+    python -m benchmarks.bigquery_bytes                  # a log of 20,000 and one of 60,000 orders; some minutes
+    python -m benchmarks.bigquery_bytes --orders 100000
 
 The log has four years and ids of 32 characters. Printed: what the first `clv transform --dry-run` says, what the one
 after a further day (`clv load --append`) says, and the bytes of every table. A column counts in every table of a
@@ -20,8 +20,8 @@ from datetime import date, timedelta
 from pathlib import Path
 
 import duckdb
-from warehouse import write_orders
 
+from benchmarks.warehouse import write_orders
 from clv.load import load
 from clv.settings import Settings
 from clv.transform import DryRunReport, dry_run, transform

@@ -1,6 +1,6 @@
 """Time and peak memory of every step of the chain, for the synthetic shop and, where present, Olist.
 
-Run it with ``make bench``, or on two cores with ``taskset -c 0,1 .venv/bin/python benchmarks/pipeline.py``. Every step
+Run it with ``make bench``, or on two cores with ``taskset -c 0,1 .venv/bin/python -m benchmarks.pipeline``. Every step
 is a process of its own, as a person would start it, so its time includes starting Python. Memory is the resident set
 summed over the step's process tree, sampled 20 times a second; pages that processes share count in each.
 """
@@ -23,6 +23,8 @@ from pathlib import Path
 
 import httpx
 import psutil
+
+from benchmarks.record import OUTPUT_HELP, save
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 OLIST = REPOSITORY.parent / "shared" / "data" / "olist" / "brazilian-ecommerce.zip"
@@ -123,8 +125,8 @@ def whole(step: str, home: Path, *arguments: object) -> Iterator[Cost]:
     yield cost
 
 
-def show(title: str, costs: Iterator[Cost]) -> None:
-    """Print a table, each line as soon as it is known."""
+def show(title: str, costs: Iterator[Cost]) -> list[Cost]:
+    """Print a table, each line as soon as it is known; returns its lines, the sum last."""
     print(f"\n{title}\n{'step':<20} {'seconds':>8} {'CPU s':>8} {'peak MiB':>9}", flush=True)
     found = []
     for cost in costs:
@@ -132,8 +134,9 @@ def show(title: str, costs: Iterator[Cost]) -> None:
         print(f"{cost.step:<20} {cost.seconds:>8.1f} {cost.cpu:>8.1f} {cost.peak / MEBIBYTE:>9.0f}", flush=True)
     if len(found) > 1:
         total, cpu = sum(cost.seconds for cost in found), sum(cost.cpu for cost in found)
-        peak = max(cost.peak for cost in found)
-        print(f"{'all':<20} {total:>8.1f} {cpu:>8.1f} {peak / MEBIBYTE:>9.0f}", flush=True)
+        found.append(Cost("all", total, cpu, max(cost.peak for cost in found)))
+        print(f"{'all':<20} {total:>8.1f} {cpu:>8.1f} {found[-1].peak / MEBIBYTE:>9.0f}", flush=True)
+    return found
 
 
 def synthetic(folder: Path, customers: int, trials: int) -> Iterator[Cost]:
@@ -149,6 +152,7 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=12, help="of the search")
     parser.add_argument("--olist", type=Path, default=OLIST, help="the Kaggle zip; left out where it is absent")
     parser.add_argument("--only", choices=["synthetic", "olist"], help="leave the other one out")
+    parser.add_argument("--output", type=Path, metavar="FOLDER", help=OUTPUT_HELP)
     parser.add_argument("--whole", action="store_true", help="measure `clv demo` and `clv run` as one call instead")
     arguments = parser.parse_args()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
@@ -156,17 +160,31 @@ def main() -> None:
     print(f"{cores} cores, {platform.machine()}, Python {platform.python_version()}")
     with tempfile.TemporaryDirectory(prefix="clv-bench-") as temporary:
         folder = Path(temporary)
+        shops: dict[str, list[Cost]] = {}
         if arguments.only != "olist":
             title = f"Synthetic shop, {arguments.customers:,} customers"
             if arguments.whole:
                 show(title, whole("clv demo", folder / "demo", "demo", "--customers", arguments.customers))
             else:
-                show(title, synthetic(folder, arguments.customers, arguments.trials))
+                shops[title] = show(title, synthetic(folder, arguments.customers, arguments.trials))
         if arguments.only != "synthetic" and arguments.olist.exists():
             if arguments.whole:
                 show("Olist", whole("clv run", folder / "run", "run", arguments.olist, "--trials", arguments.trials))
             else:
-                show("Olist", steps(folder / "olist", arguments.olist, arguments.trials))
+                shops["Olist"] = show("Olist", steps(folder / "olist", arguments.olist, arguments.trials))
+    if shops:
+        save(arguments.output, "pipeline", table=side_by_side(shops))
+
+
+def side_by_side(shops: dict[str, list[Cost]]) -> list[list[str]]:
+    """Steps of all shops as the docs show them."""
+    rows = [["", *shops]]
+    for step in dict.fromkeys(cost.step for costs in shops.values() for cost in costs):
+        found = [next((cost for cost in costs if cost.step == step), None) for costs in shops.values()]
+        rows.append(
+            [step, *(f"{cost.seconds:.1f} s, {cost.peak / MEBIBYTE:,.0f} MiB" if cost else "" for cost in found)]
+        )
+    return rows
 
 
 if __name__ == "__main__":

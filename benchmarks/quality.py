@@ -2,6 +2,7 @@
 
     python -m benchmarks.quality --output FOLDER          (one to two hours on four cores)
     python -m benchmarks.quality --output FOLDER --quick  (a smoke test: small shops, one cutoff, one trial)
+    python -m benchmarks.quality --output FOLDER --only synthetic --seeds 7 8 --customers 5000  (shops of your own)
 
 At every month end that leaves two horizons of history before it and a whole window after it, the steps of `clv run
 --as-of` (transform, tune with its default number of trials, fit) predict everybody seen by then, and what followed is
@@ -59,6 +60,15 @@ REPEAT_RATES = (0.03, 0.2, 0.5)
 BAR = 0.95
 
 Source = Literal["olist", "transactions"]
+
+
+@dataclass(frozen=True)
+class Shops:
+    """Which synthetic shops: one of each repeat rate and seed, with so many customers."""
+
+    repeat_rates: Sequence[float]
+    seeds: Sequence[int]
+    customers: int
 
 
 @dataclass(frozen=True)
@@ -227,13 +237,13 @@ def ranked(
             yield row(name, horizon_days, cases, f"mean of {len(cases)}")
 
 
-def synthetic(folder: Path, rates: Sequence[float], seeds: Sequence[int], customers: int, trials: int) -> Iterator[Row]:
+def synthetic(folder: Path, shops: Shops, trials: int) -> Iterator[Row]:
     """Synthetic shops, predicted at their last day, where the truth is."""
-    for rate in rates:
-        for seed in seeds:
+    for rate in shops.repeat_rates:
+        for seed in shops.seeds:
             name = f"synthetic {rate:.0%}, seed {seed}"
             place = folder / f"synthetic-{rate:g}-{seed}"
-            made = write_shop(place / "shop", customers=customers, repeat_rate=rate, seed=seed)
+            made = write_shop(place / "shop", customers=shops.customers, repeat_rate=rate, seed=seed)
             workspace = opened(place / "home")
             prepare.load(workspace, [made.data], source="olist")
             truth = pd.read_parquet(made.truth / "customers.parquet").rename(columns={"returned": "is_return"})
@@ -347,15 +357,20 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a smoke test")
     parser.add_argument("--only", action="append", choices=["cdnow", "olist", "synthetic", "level"])
     parser.add_argument("--customers", type=int, default=20_000, help="of each synthetic shop")
+    parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS, help="of the synthetic shops")
+    parser.add_argument("--repeat-rates", type=float, nargs="+", default=REPEAT_RATES, help="of the synthetic shops")
     parser.add_argument("--latest", type=int, help="at most so many cutoffs of each shop, the latest ones")
     arguments = parser.parse_args()
     quick = arguments.quick
     most, trials = (1, 1) if quick else (arguments.latest, TRIALS)
     wanted = arguments.only or ["synthetic", "cdnow", "olist", "level"]
+    shops = Shops(arguments.repeat_rates, arguments.seeds, arguments.customers)
+    if quick:
+        shops = Shops((0.2,), arguments.seeds[:1], 1_500)
     rows: list[Row] = []
     with tempfile.TemporaryDirectory(prefix="clv-quality-") as temporary:
         folder = Path(temporary)
-        for one in parts(folder, wanted, quick=quick, most=most, trials=trials, customers=arguments.customers):
+        for one in parts(folder, wanted, shops, quick=quick, most=most, trials=trials):
             rows.append(one)
             print(markdown([one])[-1], flush=True)
             save(arguments.output, rows)
@@ -365,12 +380,11 @@ def main() -> None:
 
 
 def parts(
-    folder: Path, wanted: Sequence[str], *, quick: bool, most: int | None, trials: int, customers: int
+    folder: Path, wanted: Sequence[str], shops: Shops, *, quick: bool, most: int | None, trials: int
 ) -> Iterator[Row]:
     """Every row of the table, as soon as it is known."""
     if "synthetic" in wanted:
-        rates, seeds = ((0.2,), SEEDS[:1]) if quick else (REPEAT_RATES, SEEDS)
-        yield from synthetic(folder, rates, seeds, 1_500 if quick else customers, trials)
+        yield from synthetic(folder, shops, trials)
     if "cdnow" in wanted and (DATA / "cdnow").exists():
         yield from ranked("CDNOW", cdnow(folder), "transactions", {90: most}, folder, trials)
     archive = DATA / "olist" / "brazilian-ecommerce.zip"

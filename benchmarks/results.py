@@ -1,8 +1,13 @@
-"""The results of README, article and docs/results.md: `clv run` with its defaults on the real data, nothing else.
+"""The numbers of README, docs and article: `clv run` with its defaults on three shops, and what benchmarks stored.
 
-``make results`` runs Olist and CDNOW (they must lie in ``../shared/data``, or where ``CLV_DATA`` says), stores what
-came out in docs/results/*.json and writes the pages anew; ``--render`` only writes the pages from what is stored. A
-test compares pages and stored results, so no number is typed by hand.
+``make results`` runs Olist and CDNOW (they must lie in ``../shared/data``, or where ``CLV_DATA`` says) and a synthetic
+shop, whose truth is known, stores what came out in docs/results/*.json and writes the pages anew; ``--render`` only
+writes the pages from what is stored there, by this or by another benchmark (``--output docs/results``). A test compares
+pages and stored results, so no number is typed by hand.
+
+A page names a number in a comment and shows it behind: ``<!-- newcomer.demo -->105<!-- / -->``. A comment alone on its
+line, ``<!-- serving -->``, stands for a whole table. The article, which is to be pasted elsewhere, has a template:
+``{olist.model.mae}``.
 """
 
 from __future__ import annotations
@@ -14,10 +19,11 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pandas as pd
 
 from benchmarks.pipeline import measured
@@ -38,17 +44,23 @@ NAMES = {
     "mean": "mean",
     "zero": "zero",
 }
-BEGIN, END = "<!-- results -->", "<!-- /results -->"
+SHOPS = {"olist": "Olist", "cdnow": "CDNOW"}
+MADE_UP = "synthetic"
+SHOWN = re.compile(r"<!-- ([a-z][a-z0-9_.]*) -->((?:(?!<!-- [a-z]).)*?)<!-- / -->", flags=re.DOTALL)
+TEMPLATED = re.compile(r"\{([a-z][a-z0-9_.]*)\}")
 
 
 def main() -> None:
     """Run, store, write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--only", choices=[*SHOPS, MADE_UP], help="run one of the three")
     parser.add_argument("--render", action="store_true", help="only write the pages from the stored results")
     arguments = parser.parse_args()
     if not arguments.render:
         with tempfile.TemporaryDirectory(prefix="clv-results-") as folder:
             for name, paths in _sources(Path(folder)).items():
+                if arguments.only not in (None, name):
+                    continue
                 (STORED / f"{name}.json").write_text(json.dumps(_run(Path(folder), name, *paths), indent=1) + "\n")
                 print(f"{name}: stored in {STORED / name}.json", flush=True)
     for path, text in pages().items():
@@ -61,26 +73,37 @@ def _sources(folder: Path) -> dict[str, tuple[Path, str]]:
     lines = (DATA / "cdnow" / "CDNOW_master.txt").read_text().split("\n")[1:]
     rows = ["customer_id,date,count,amount", *(",".join(line.split()) for line in lines if line.strip())]
     cdnow.write_text("\n".join(rows) + "\n")
-    return {"olist": (DATA / "olist" / "brazilian-ecommerce.zip", "olist"), "cdnow": (cdnow, "transactions")}
+    made_up = folder / "made-up"
+    _clv(folder / MADE_UP, "synth", made_up)
+    return {
+        "olist": (DATA / "olist" / "brazilian-ecommerce.zip", "olist"),
+        "cdnow": (cdnow, "transactions"),
+        MADE_UP: (made_up / "shop", "olist"),
+    }
+
+
+def _clv(home: Path, *words: object) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "experiments.cli", "--home", str(home), *map(str, words)],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        sys.exit(done.stderr)
+    return done.stdout
 
 
 def _run(folder: Path, name: str, path: Path, source: str) -> dict[str, Any]:
     home = folder / name
-    words = ["--home", home, "--json", "--quiet", "run", path, "--source", source, "--horizon-days", HORIZON_DAYS]
     with measured(name) as cost:
-        done = subprocess.run(
-            [sys.executable, "-m", "experiments.cli", *map(str, words)],
-            cwd=REPOSITORY,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    if done.returncode:
-        sys.exit(done.stderr)
-    answer = json.loads(done.stdout.splitlines()[-1])
+        output = _clv(home, "--json", "--quiet", "run", path, "--source", source, "--horizon-days", HORIZON_DAYS)
+    answer = json.loads(output.splitlines()[-1])
     return {
         "command": f"clv run {path.name} --source {source} --horizon-days {HORIZON_DAYS}",
         "customers": answer["customers"],
+        "repeat_percent": _repeat_percent(home),
         "refused": answer["refused"],
         "seconds": round(cost.seconds),
         "peak_gb": round(cost.peak / 1e9, 1),
@@ -88,6 +111,16 @@ def _run(folder: Path, name: str, path: Path, source: str) -> dict[str, Any]:
         "evaluation": answer["evaluation"],
         "top_tenth": _top_tenth(home, len(answer["evaluation"]["tests"])),
     }
+
+
+def _repeat_percent(home: Path) -> float:
+    """Share of the customers who bought on two days or more."""
+    with duckdb.connect(str(home / "warehouse.duckdb"), read_only=True) as warehouse:
+        [(share,)] = warehouse.execute(
+            "select avg((purchase_count > 1)::int) from marts.customer_snapshots "
+            "where cutoff_date = (select max(cutoff_date) from marts.customer_snapshots)"
+        ).fetchall()
+    return round(100 * float(share), 1)
 
 
 def _top_tenth(home: Path, tests: int) -> dict[str, float]:
@@ -105,32 +138,68 @@ def _top_tenth(home: Path, tests: int) -> dict[str, float]:
 
 
 def stored() -> dict[str, dict[str, Any]]:
-    """Stored results by name."""
-    return {path.stem: json.loads(path.read_text()) for path in sorted(STORED.glob("*.json"))}
+    """Stored results by name; not those that have a page of their own."""
+    return {
+        path.stem: json.loads(path.read_text())
+        for path in sorted(STORED.glob("*.json"))
+        if not path.with_suffix(".md").exists()
+    }
 
 
 def pages() -> dict[Path, str]:
     """Every page that shows results, as it has to read."""
     results = stored()
-    readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-    head, rest = readme.split(BEGIN)
-    tail = rest.split(END)[1]
-    article = (DOCS / "article.template.md").read_text(encoding="utf-8")
-    return {
-        REPOSITORY / "README.md": f"{head}{BEGIN}\n{summary(results)}\n{END}{tail}",
-        DOCS / "results.md": "\n".join(_page(results)),
-        DOCS / "article.md": re.sub(r"\{([a-z_.]+)\}", lambda match: number(results, match[1]), article),
+    found = {
+        DOCS / "results.md": "\n".join([*_page(results), *_evidence()]),
+        DOCS / "article.md": TEMPLATED.sub(
+            lambda match: shown(results, match[1]), (DOCS / "article.template.md").read_text(encoding="utf-8")
+        ),
     }
+    for path in [REPOSITORY / "README.md", *sorted(DOCS.glob("**/*.md"))]:
+        text = path.read_text(encoding="utf-8")
+        if path not in found and path.parent != STORED and SHOWN.search(text):
+            found[path] = SHOWN.sub(lambda match: _filled(results, match), text)
+    return found
 
 
-def number(results: Mapping[str, Any], name: str) -> str:
-    """One stored number as text.
+def _filled(results: Mapping[str, Any], match: re.Match[str]) -> str:
+    """A comment, and behind it what it stands for: a table between lines, or a number within one."""
+    text = shown(results, match[1])
+    is_block = match.string[: match.start()].endswith("\n")
+    return f"<!-- {match[1]} -->\n{text}\n<!-- / -->" if is_block else f"<!-- {match[1]} -->{text}<!-- / -->"
 
-    ``olist.model.normalized_gini``, ``olist.model.normalized_gini.interval``, ``olist.verdict.btyd`` or
-    ``olist.customers``, for instance.
+
+def _evidence() -> Iterator[str]:
+    """What `benchmarks.quality`, `benchmarks.level` and `benchmarks.tuning` wrote as pages: docs/results/*.md."""
+    pages = {path.stem: path.read_text(encoding="utf-8").strip() for path in sorted(STORED.glob("*.md"))}
+    for name, page in pages.items():
+        if not any(page in other for other in pages.values() if other != page):  # quality.md ends with level.md
+            yield re.sub(r"^#", "##", page, flags=re.MULTILINE)
+            yield f"\n(`.venv/bin/python -m benchmarks.{name.split('-')[0]} --output FOLDER`)\n"
+
+
+def shown(results: Mapping[str, Any], name: str) -> str:
+    """What a name stands for.
+
+    ``results`` is the table of README, ``serving`` the table that a benchmark stored and ``serving.cores`` one of its
+    figures; ``olist.model.normalized_gini``, ``olist.model.normalized_gini.interval``, ``olist.verdict.btyd``,
+    ``olist.top_tenth.gain``, ``olist.customers``, ``synthetic.oracle`` and ``totals.lowest`` are numbers of the runs.
     """
-    shop, *path = name.split(".")
-    result = results[shop]
+    if name == "results":
+        return summary(results)
+    first, *path = name.split(".")
+    if first == "totals":
+        ratios = [one["total_ratio"] for shop in SHOPS for one in results[shop]["evaluation"]["by_cutoff"]]
+        return f"{min(ratios) if path == ['lowest'] else max(ratios):.2f}"
+    result = results[first]
+    if not path:
+        return f"{table(result['table'])}\n\nMeasured on {result['cores']} cores, {result['date']}."
+    if path[0] == "returned_percent":
+        cutoffs = result["evaluation"]["by_cutoff"]
+        return f"{100 * sum(one['returners'] for one in cutoffs) / sum(one['customers'] for one in cutoffs):.1f}"
+    if path[0] == "oracle":
+        estimate, low, high = result["evaluation"]["oracle"]["share"]
+        return f"{100 * estimate:.0f} percent ({100 * low:.0f} to {100 * high:.0f})"
     if path[0] == "verdict":
         return str(result["evaluation"]["verdicts"][path[1]]["normalized_gini"])
     if path[0] == "top_tenth":
@@ -142,19 +211,24 @@ def number(results: Mapping[str, Any], name: str) -> str:
     estimate, low, high = result["evaluation"]["models"][model][metric]
     if what == ["interval"]:
         return f"{low:.2f} to {high:.2f}"
+    if what == ["percent"]:
+        return f"{estimate:.0%}".replace("%", " percent")
     return f"{estimate:.3f}" if abs(estimate) < 1 else f"{estimate:.2f}"
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """Rows as Markdown, the head first."""
+    head, *body = ("| " + " | ".join(row) + " |" for row in rows)
+    return "\n".join([head, "|---" * len(rows[0]) + "|", *body])
 
 
 def summary(results: Mapping[str, Any]) -> str:
     """The table of README: all models on both shops."""
-    shops = [shop for shop in ("olist", "cdnow") if shop in results]
-    titles = {"olist": "Olist", "cdnow": "CDNOW"}
-    head = "| | " + " | ".join(f"{titles[shop]}: Gini | top 10 % hold | total" for shop in shops) + " |"
-    rows = [head, "|---" * (1 + 3 * len(shops)) + "|"]
+    rows = [["", *(cell for title in SHOPS.values() for cell in (f"{title}: Gini", "top 10 % hold", "total"))]]
     for name, title in NAMES.items():
-        cells = [cell for shop in shops for cell in _cells(results[shop]["evaluation"]["models"][name])]
-        rows.append(f"| {title} | " + " | ".join(cells) + " |")
-    return "\n".join([*rows, "", *(_in_words(titles[shop], results[shop]) for shop in shops)])
+        cells = [cell for shop in SHOPS for cell in _cells(results[shop]["evaluation"]["models"][name])]
+        rows.append([title, *cells])
+    return "\n".join([table(rows), "", *(_in_words(title, results[shop]) for shop, title in SHOPS.items())])
 
 
 def _in_words(title: str, result: Mapping[str, Any]) -> str:
@@ -182,18 +256,24 @@ def _cells(metrics: Mapping[str, list[float | None]]) -> Iterator[str]:
 def _page(results: Mapping[str, Any]) -> Iterator[str]:
     yield "# Results\n"
     yield "Written by `make results`: `clv run` with its defaults, tested out of time. Intervals are at 95 %.\n"
-    for name, result in results.items():
+    for name, title in [*sorted(SHOPS.items()), (MADE_UP, "A synthetic shop")]:
+        if (result := results.get(name)) is None:
+            continue
         evaluation = result["evaluation"]
-        yield f"## {name}\n"
+        yield f"## {title}\n"
         yield f"`{result['command']}`: {result['customers']:,} customers; tests at {', '.join(evaluation['tests'])}."
         yield f"{result['seconds']} s and {result['peak_gb']} GB at the peak on {result['cores']} cores.\n"
         yield "| | Gini | top 10 % hold | ROC AUC | total | MAE | the model is |\n|---|---|---|---|---|---|---|"
-        for model, title in NAMES.items():
+        for model, row in NAMES.items():
             metrics = evaluation["models"][model]
             verdict = "" if model == "model" else evaluation["verdicts"][model]["normalized_gini"]
             gini, capture, total = _cells(metrics)
             auc, mae = metrics["roc_auc"][0], metrics["mae"][0]
-            yield f"| {title} | {gini} | {capture} | {auc:.3f} | {total} | {mae:,.2f} | {verdict} |"
+            yield f"| {row} | {gini} | {capture} | {auc:.3f} | {total} | {mae:,.2f} | {verdict} |"
+        if evaluation["oracle"]:
+            best = evaluation["oracle"]["normalized_gini"][0]
+            yield f"\nThe oracle knows the shop's parameters and sees what a shop sees. Its Gini is {best:.3f}; the model has"
+            yield f"{shown(results, f'{name}.oracle')} of it."
         yield "\n### Cutoff by cutoff\n"
         yield "| cutoff | customers | returners | Gini | top 10 % hold | total |\n|---|---|---|---|---|---|"
         for one in evaluation["by_cutoff"]:

@@ -23,6 +23,7 @@ import duckdb
 import numpy as np
 import psutil
 
+from benchmarks.record import OUTPUT_HELP, save
 from benchmarks.serving import RECIPES, fit
 from clv.settings import Settings
 from clv.snapshots import read_snapshots
@@ -38,12 +39,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--home", type=Path, default=Path(".clv"), help="home that `clv run` has filled")
     parser.add_argument("--customers", type=int, default=1_000_000, help="customers to score")
+    parser.add_argument("--output", type=Path, metavar="FOLDER", help=OUTPUT_HELP)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="clv-bench-") as folder:
-        measure(arguments.home.absolute(), Path(folder), arguments.customers)
+        found = measure(arguments.home.absolute(), Path(folder), arguments.customers)
+    save(arguments.output, "scoring", **found)
 
 
-def measure(home: Path, folder: Path, customers: int) -> None:
+def measure(home: Path, folder: Path, customers: int) -> dict[str, float]:
+    """Print what scoring takes; returns the figures that the docs quote."""
     settings = Settings(home=folder)
     shutil.copyfile(home / "warehouse.duckdb", folder / "warehouse.duckdb")
     trees = register(home, settings)
@@ -51,6 +55,7 @@ def measure(home: Path, folder: Path, customers: int) -> None:
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
     raw = raw_seconds(settings, customers)
     print(f"raw inplace_predict of {trees} trees, {settings.threads} threads: {raw / customers * 1e6:.1f} us a row")
+    found: dict[str, float] = {"customers": customers}
     for kind in ("csv", "parquet"):
         seconds, peak = score(folder, kind)
         rest = (seconds - raw) / customers * 1e6
@@ -58,6 +63,9 @@ def measure(home: Path, folder: Path, customers: int) -> None:
             f"clv score, {customers:,} customers to {kind} and the table: {seconds:.1f} s, peak {peak / MEBIBYTE:,.0f} "
             f"MiB; less raw predict {rest:.1f} us a row; bar {BAR:.0f}: {'reached' if rest <= BAR else 'NOT reached'}"
         )
+        found[f"{kind}_seconds"] = round(seconds, 1)
+        found["peak_gb"] = max(found.get("peak_gb", 0.0), round(peak / 1e9, 1))
+    return found
 
 
 def register(home: Path, settings: Settings) -> int:

@@ -31,6 +31,7 @@ import pandas as pd
 import uvicorn
 from fastapi import FastAPI, Request, Response
 
+from benchmarks.record import OUTPUT_HELP, save
 from clv.models.model import Model
 from clv.models.recipe import Recipe
 from clv.predictor import Predictor
@@ -41,7 +42,7 @@ from experiments.tracking import Tracker
 from experiments.workspace import Workspace
 from serving.server import listen
 
-RECIPES = {"A": Recipe(family="hurdle", bags=1, trees=300, value_trees=300), "B": Recipe()}
+RECIPES = {"A": Recipe(family="hurdle", bags=1, patience=0, trees=300, value_trees=300), "B": Recipe()}
 LUA = """
 wrk.method = "POST"
 wrk.headers["Content-Type"] = "application/json"
@@ -63,13 +64,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--home", type=Path, default=Path(".clv"), help="home that `clv run` has filled")
     parser.add_argument("--seconds", type=int, default=8, help="length of each measurement")
+    parser.add_argument("--output", type=Path, metavar="FOLDER", help=OUTPUT_HELP)
     parser.add_argument("--echo", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.echo:
         serve_echo(arguments.echo)
         return
     with tempfile.TemporaryDirectory(prefix="clv-bench-") as folder:
-        measure(arguments.home, Path(folder), arguments.seconds)
+        rows = measure(arguments.home, Path(folder), arguments.seconds)
+    save(arguments.output, "serving", table=[["", "service", "beside it", ""], *rows])
 
 
 def serve_echo(port: int) -> None:
@@ -83,10 +86,12 @@ def serve_echo(port: int) -> None:
     uvicorn.run(app, port=port, log_level="warning", access_log=False)
 
 
-def measure(home: Path, folder: Path, seconds: int) -> None:
+def measure(home: Path, folder: Path, seconds: int) -> list[list[str]]:
+    """Print everything beside its bar; returns the rows that the docs show."""
     store = Settings(home=folder)
     frame, predictors = register(home, store)
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, wrk")
+    shown: list[list[str]] = []
     for number, (name, predictor) in enumerate(predictors.items(), start=1):
         matrix = predictor.encoder.encode(frame.head(1))
         boosters = [booster for hurdle in predictor.hurdles for booster in (hurdle.p_return, hurdle.value)]
@@ -104,17 +109,26 @@ def measure(home: Path, folder: Path, seconds: int) -> None:
             one, many = frame.head(1), frame.sample(1000, replace=True, random_state=0)
             one_8 = [speed(ours, "/predict", customers(one), 8), speed(theirs, "/invocations", split(one), 8)]
             row(f"{name}: 1 row, 8 connections, requests/s", *(s.per_second for s in one_8), 20 if name == "A" else 5)
+            mine, beside = (speed.per_second for speed in one_8)
+            cells = f"{mine:,.0f} requests/s", f"`mlflow models serve`: {beside:,.0f}", f"{mine / beside:.1f}x"
+            shown.append([f"{name}, one row, 8 connections", *cells])
             single, echoed = speed(ours, "/predict", customers(one), 1), speed(echo, "/predict", customers(one), 1)
             bound = echoed.p50 + 1.5 * raw
             print(
                 f"{name}: 1 row, 1 connection, p50: {single.p50:.2f} ms; echo {echoed.p50:.2f} + 1.5 x raw "
                 f"{raw:.2f} = {bound:.2f} ms: {verdict(single.p50 <= bound)}"
             )
+            beside_it = f"echo {echoed.p50:.2f} ms, XGBoost's raw predictions {raw:.2f} ms"
+            shown.append([f"{name}, one row, one connection, median", f"{single.p50:.2f} ms", beside_it, ""])
             if name == "A":
                 thousand = [speed(ours, "/predict", customers(many), 1), speed(theirs, "/invocations", split(many), 1)]
                 row("A: 1,000 rows, 1 connection, p50 ms", thousand[1].p50, thousand[0].p50, 5)
+                mine, beside = (speed.p50 for speed in thousand)
+                cells = f"{mine:.0f} ms", f"`mlflow models serve`: {beside:.0f} ms", f"{beside / mine:.1f}x"
+                shown.append(["A, 1,000 rows, one connection, median", *cells])
             else:
-                purchases(ours)
+                shown += purchases(ours)
+    return shown
 
 
 def register(home: Path, store: Settings) -> tuple[pd.DataFrame, dict[str, Predictor]]:
@@ -240,7 +254,7 @@ def wrk(url: str, body: dict, connections: int, seconds: int, folder: Path) -> S
     return Speed(float(rate), float(value) * {"us": 1e-3, "ms": 1, "s": 1e3}[unit])
 
 
-def purchases(url: str) -> None:
+def purchases(url: str) -> list[list[str]]:
     """`/predict/purchases` for one and for 20,000 customers, with `/health` asked meanwhile."""
     one = log(3, 1)
     rows = log(60_000, 20_000)
@@ -273,6 +287,12 @@ def purchases(url: str) -> None:
         f"   /health meanwhile: p50 {statistics.median(waits):.1f}, p99 {np.quantile(waits, 0.99):.1f}, worst "
         f"{worst:.0f} ms of {len(waits):,}; bar 50 ms: {verdict(worst < 50)}"
     )
+    late = np.quantile(waits, 0.99)
+    meanwhile = f"`/health` meanwhile: {late:.0f} ms at the 99th percentile, {worst:.0f} ms at worst"
+    return [
+        ["B, raw purchases of one customer", f"{single:.0f} ms", "", ""],
+        ["B, raw purchases of 20,000 customers", f"{many:.0f} ms", meanwhile, ""],
+    ]
 
 
 def log(rows: int, count: int) -> dict:

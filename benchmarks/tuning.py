@@ -33,11 +33,12 @@ from sklearn.model_selection import KFold, cross_val_score
 
 from clv.bootstrap import Outcome, paired, resample
 from clv.contract import Contract, Feature
+from clv.machine import usable_cores
 from clv.metrics import normalized_gini
 from clv.models.hurdle import MAX_BIN, SMALLEST_SPEND, bin_rows, fit_boosters, make_encoder
 from clv.models.recipe import Recipe
 from clv.predictor import Parts
-from clv.settings import Settings, usable_cores
+from clv.settings import Settings
 from experiments.console import Console
 from experiments.study import STARTUP_TRIALS, open_study
 from experiments.tune import FoldData, search
@@ -98,6 +99,7 @@ def draw(trial: optuna.Trial) -> Recipe:
     return Recipe(
         family="hurdle",
         bags=1,
+        patience=0,
         trees=trial.suggest_int("trees", 40, 300, log=True),
         max_depth=trial.suggest_int("max_depth", 2, 6),
         learning_rate=trial.suggest_float("learning_rate", 0.02, 0.15, log=True),
@@ -225,8 +227,6 @@ def ours(
         open_study(folder / "study.journal", space=0, seed=SEED, resume=False) as study,
         workspace.tracker.run(name) as run,
     ):
-        if not prune:
-            study.pruner = optuna.pruners.NopPruner()
 
         def record(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
             metrics = {f"gini_fold_{number + 1}": gini for number, gini in enumerate(trial.user_attrs["ginis"])}
@@ -241,7 +241,8 @@ def ours(
                 for key, gini in metrics.items():
                     mlflow.log_metric(key, gini)
 
-        search(study, folds, trials=trials, jobs=jobs, threads=max(1, usable_cores() // jobs), record=record, draw=draw)
+        threads = max(1, usable_cores() // jobs)
+        search(study, folds, trials=trials, jobs=jobs, threads=threads, record=record, draw=draw, prune=prune)
         seconds = time.perf_counter() - started
         return result(name, seconds, study, data, later)
 

@@ -93,6 +93,12 @@ class Age:
     new: Mapping[str, float]
     difference: Mapping[str, Difference]
 
+    @property
+    def verdict(self) -> str:
+        """Whether the old ones rank worse, in words; beyond noise and by less than matters is ``slightly worse``."""
+        found = self.difference[JUDGED]
+        return "slightly worse" if found.verdict == "worse" and found.estimate > -SMALLEST_LOSS else found.verdict
+
 
 @dataclass(frozen=True)
 class Backtest:
@@ -183,7 +189,7 @@ class Backtest:
         One age in forty looks worse by chance alone, so the next age, if there is one, must be worse as well.
         """
         known = self._known
-        has_lost = [_is_worse(age) and age.difference[JUDGED].estimate <= -SMALLEST_LOSS for age in known]
+        has_lost = [age.verdict == "worse" for age in known]
         for position, age in enumerate(known):
             if all(has_lost[position : position + 2]):
                 return age.days
@@ -203,7 +209,7 @@ class Backtest:
                 f"tested, there {'is' if len(self.cutoffs) == 1 else 'are'} {len(self.cutoffs)}."
             )
         days = self.retrain_after_days()
-        if days is None and all(map(_is_worse, known[-2:])):
+        if days is None and all("worse" in age.verdict for age in known[-2:]):
             lost = -known[-1].difference[JUDGED].estimate
             return (
                 f"Hardly any decay: models rank worse than refitted ones, but at {known[-1].days} days by no more than "
@@ -217,10 +223,6 @@ class Backtest:
             f"Retrain before a model is {days} days old: by then it ranks worse than a refitted one (Gini "
             f"{loss.estimate:+.3f}, {LEVEL:.0%} interval {loss.low:+.3f} to {loss.high:+.3f}, {age.cutoffs} cutoffs)."
         )
-
-
-def _is_worse(age: Age) -> bool:
-    return age.difference[JUDGED].verdict == "worse"
 
 
 def folds(cutoffs: Sequence[date], horizon_days: int) -> tuple[Fold, ...]:

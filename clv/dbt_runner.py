@@ -54,18 +54,6 @@ class Target:
         """Our name of the schema that a model lives in."""
         return str(node["schema"]).removeprefix(self.prefix)
 
-    def columns(self, schema: str, table: str) -> tuple[str, ...]:
-        """Columns of a table; none if it isn't there. Costs nothing on either engine."""
-        if not self.warehouse.has_table(schema, table):
-            return ()
-        if isinstance(self.warehouse, DuckDBWarehouse):
-            return tuple(self.warehouse.query(f"select * from {schema}.{table} limit 0").column_names)
-        from clv.warehouse.bigquery import BigQueryWarehouse
-
-        assert isinstance(self.warehouse, BigQueryWarehouse)
-        found = self.warehouse.clients.rest.get_table(self.warehouse.table_id(schema, table))
-        return tuple(column.name for column in found.schema)
-
 
 @contextmanager
 def building(warehouse: Warehouse) -> Iterator[Target]:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import duckdb
 
@@ -39,11 +40,12 @@ class ForgetReport:
 
 
 def forget(settings: Settings, customer_id: str, *, prediction_logs: Sequence[Path] = ()) -> ForgetReport:
-    """Remove a person from raw tables, marts, predictions (the table, and the files in the home) and logs.
+    """Remove a person from raw tables, marts, predictions (the tables, and the files in the home) and logs.
 
     All other customers' rows stay as they are. What is not ours to change keeps the person: the files that the shop was
     loaded from (loading them again brings the person back), predictions written elsewhere, backups, and on BigQuery
-    time travel, which ends after 7 days by default.
+    time travel, which ends after 7 days by default. What a running service has answered and not yet logged comes later:
+    so a person of whom only such rows are left can be forgotten once more.
 
     Parameters
     ----------
@@ -52,54 +54,54 @@ def forget(settings: Settings, customer_id: str, *, prediction_logs: Sequence[Pa
     customer_id
         The person, as in ``marts.customers``; on Olist the ``customer_unique_id``.
     prediction_logs
-        Folders in which a service logs its predictions.
+        Folders in which a service logs its predictions; what it logs to the warehouse is found without.
 
     Raises
     ------
     InputError
-        If nobody has that id, or nobody else would be left.
+        If nothing is known of that id, nobody else would be left, or one of the folders is not there.
     UnavailableError
         If home or warehouse can't be written.
     """
+    for folder in prediction_logs:
+        if not folder.is_dir():
+            raise InputError(f"Prediction log {folder} is no folder; name the one in the service's CLV_PREDICTION_LOG.")
     home = Home(settings.home, settings.lock_wait_seconds).open()
     warehouse = open_warehouse(settings)
     with home.writing("forget"):
         shop = read_shop(warehouse)
         if shop is None:
             raise InputError(f"Warehouse {warehouse.address} has no shop loaded, so there is nobody to forget.")
-        marks = _marks(warehouse, shop, customer_id)
-        if shop.customer_count == 1:
+        orders = warehouse.query(_SOURCES[shop.source].ORDERS, {"customer_id": customer_id}).to_pylist()
+        if orders and shop.customer_count == 1:
             raise InputError(
                 f"Customer {customer_id!r} is the only one of the shop; remove the whole warehouse "
                 f"{warehouse.address} instead."
             )
         # Files first: as long as the warehouse knows the person the call can be repeated.
-        files = tuple(_forget_in_files(home, prediction_logs, customer_id))
-        rows = warehouse.erase(marks, _updates(warehouse, shop))
-    return ForgetReport(customer_id, rows, files)
+        files = list(_forget_in_tables([home.predictions, *prediction_logs], customer_id))
+        if orders:
+            files += _forget_in_logs(home.logs, customer_id)
+            rows = warehouse.erase(_marks(customer_id, orders), _updates(warehouse, shop))
+        else:  # what a service has answered of somebody who is no customer, or no longer
+            rows = warehouse.erase({"customer_id": [customer_id]}, schemas=("serving",))
+        if not files and not rows:
+            raise InputError(
+                f"Customer {customer_id!r} is not in the warehouse {warehouse.address}; expected an id as the shop's "
+                "files write it (for Olist the customer_unique_id)."
+            )
+    return ForgetReport(customer_id, rows, tuple(files))
 
 
-def _marks(warehouse: Warehouse, shop: Shop, customer_id: str) -> dict[str, list[str]]:
-    """The columns, in whatever table, that tell whose a row is, and the person's values in them.
-
-    Raises
-    ------
-    InputError
-        If the person has no row.
-    """
-    found = warehouse.query(_SOURCES[shop.source].ORDERS, {"customer_id": customer_id}).to_pylist()
-    if not found:
-        raise InputError(
-            f"Customer {customer_id!r} is not in the warehouse {warehouse.address}; expected an id as the shop's files "
-            "write it (for Olist the customer_unique_id)."
-        )
+def _marks(customer_id: str, orders: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
+    """The columns, in whatever table, that tell whose a row is, and the person's values in them."""
     # Olist has an id per person and one per order; its raw tables call the latter `customer_id`.
-    per_order = sorted({row["order_customer_id"] for row in found} - {None})
+    per_order = sorted({row["order_customer_id"] for row in orders} - {None})
     marks = {
         "customer_id": [customer_id, *per_order],
         "customer_unique_id": [customer_id],
         "order_customer_id": per_order,
-        "order_id": sorted({row["order_id"] for row in found} - {None}),
+        "order_id": sorted({row["order_id"] for row in orders} - {None}),
     }
     return {column: values for column, values in marks.items() if values}
 
@@ -139,12 +141,15 @@ def _updates(warehouse: Warehouse, shop: Shop) -> list[str]:
     return updates
 
 
-def _forget_in_files(home: Home, prediction_logs: Sequence[Path], customer_id: str) -> Iterator[Path]:
-    for folder in (home.predictions, *prediction_logs):
+def _forget_in_tables(folders: Sequence[Path], customer_id: str) -> Iterator[Path]:
+    for folder in folders:
         for path in sorted(folder.rglob("*")):
             if path.suffix in (".csv", ".parquet") and _drop_rows(path, customer_id):
                 yield path
-    for path in sorted(home.logs.rglob("*")):
+
+
+def _forget_in_logs(folder: Path, customer_id: str) -> Iterator[Path]:
+    for path in sorted(folder.rglob("*")):
         if path.is_file() and _drop_lines(path, customer_id):
             yield path
 

@@ -43,6 +43,11 @@ class Home:
         return self.root / "predictions"
 
     @property
+    def served(self) -> Path:
+        """Where a service logs what it answers, if it is to log to an embedded warehouse: that file has one writer."""
+        return self.predictions / "served"
+
+    @property
     def logs(self) -> Path:
         """Logs of dbt and of our own bugs."""
         return self.root / "logs"
@@ -116,7 +121,9 @@ class Home:
             ) from None
         try:
             if self._lock.lock_counter == 1:
-                holder.write_text(f"`clv {what}` (process {os.getpid()}, since {time.strftime('%Y-%m-%d %H:%M:%S')})")
+                since = time.strftime("%Y-%m-%d %H:%M:%S")
+                with disk_errors(holder):
+                    holder.write_text(f"`clv {what}` (process {os.getpid()}, since {since})")
             yield
         finally:
             if self._lock.lock_counter == 1:

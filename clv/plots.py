@@ -284,7 +284,7 @@ def shap_dependence(
     return figure
 
 
-def backtest(by_horizon: Mapping[int, "Backtest"], horizon_days: int) -> Figure:
+def backtest(by_horizon: Mapping[int, "Backtest"], horizon_days: int, smallest_loss: float) -> Figure:
     """Rank over time of a recipe that is refitted at each cutoff, and what models lose to it as they grow old.
 
     Parameters
@@ -293,6 +293,8 @@ def backtest(by_horizon: Mapping[int, "Backtest"], horizon_days: int) -> Figure:
         One line each.
     horizon_days : int
         The horizon that stands out, with its intervals.
+    smallest_loss : float
+        Loss of Gini from which on it is time to train again, drawn as a line.
     """
     figure = Figure(figsize=(11, 4.6), layout="constrained")
     by_cutoff, by_age = figure.subplots(1, 2)
@@ -315,7 +317,7 @@ def backtest(by_horizon: Mapping[int, "Backtest"], horizon_days: int) -> Figure:
         )
         differences = [age.difference["normalized_gini"] for age in found.ages]
         _whiskers(by_age, [age.days for age in found.ages], differences, with_intervals=position == 0, **main)
-        worse = [age for age in found.ages if age.difference["normalized_gini"].verdict == "worse"]
+        worse = [age for age in found.ages if age.verdict == "worse"]
         lost = [age.difference["normalized_gini"].estimate for age in worse]
         by_age.scatter([age.days for age in worse], lost, marker="v", s=70, color=color, edgecolor="black", zorder=4)
     for axes in (by_cutoff, by_age):
@@ -324,8 +326,9 @@ def backtest(by_horizon: Mapping[int, "Backtest"], horizon_days: int) -> Figure:
     by_cutoff.set(title="Refitted at each cutoff", ylabel="normalized Gini")
     by_cutoff.xaxis.set_major_formatter(ConciseDateFormatter(AutoDateLocator()))  # type: ignore[no-untyped-call]
     by_cutoff.legend(frameon=False)
-    by_age.set(title="Old models less refitted ones, same cutoffs", xlabel="age of the model, days (triangle: worse)")
-    by_age.set_ylabel("difference of normalized Gini")
+    by_age.axhline(-smallest_loss, color=GREY, linewidth=1, linestyle="--", zorder=1)
+    by_age.set(title="Old models less refitted ones, same cutoffs", xlabel="age of the model, days")
+    by_age.set_ylabel("difference of normalized Gini\n(dashed: from here on it matters; triangle: it does)")
     return figure
 
 
@@ -392,7 +395,7 @@ def kept_promises(promises: Sequence[Promise], level_bounds: tuple[float, float]
 def drift_bars(
     index: Mapping[str, float], usual: Mapping[str, float], bounds: tuple[float, float], top: int = 20
 ) -> Figure:
-    """Population stability index by feature, the largest first, beside what is usual.
+    """Population stability index by feature, the largest first, beside what is usual; what stands still is left out.
 
     Parameters
     ----------
@@ -401,23 +404,40 @@ def drift_bars(
     usual : mapping of feature to float
         The same over an earlier stretch of time, where it is known.
     bounds : tuple of float
-        Moderate and large drift, drawn as lines.
+        Moderate and large drift, drawn as lines; below a tenth of the former a feature stands still.
     top : int
         Number of features shown.
     """
-    shown = sorted(index.items(), key=lambda item: (-item[1], item[0]))[:top]
-    figure, axes = _figure(7.5, 1.4 + 0.28 * len(shown))
-    axes.barh(range(len(shown)), [value for _, value in shown], color=BLUE, alpha=0.8, label="since the model was made")
+    still = bounds[0] / 10
+    ordered = sorted(index.items(), key=lambda item: (-item[1], item[0]))
+    moved = [(name, value) for name, value in ordered if max(value, usual.get(name, 0.0)) >= still]
+    shown = moved[:top] or ordered[:1]
+    figure, axes = _figure(8, 1.8 + 0.28 * len(shown))
+    rows = range(len(shown))
+    axes.barh(
+        rows,
+        [max(value - still, 0.0) for _, value in shown],
+        left=still,
+        height=0.6,
+        color=BLUE,
+        alpha=0.8,
+        label="since the model was made",
+    )
     known = [row for row, (name, _) in enumerate(shown) if name in usual]
     if known:
-        values = [usual[shown[row][0]] for row in known]
+        values = [max(usual[shown[row][0]], still) for row in known]
         axes.scatter(values, known, marker="|", s=160, linewidths=2.5, color=ORANGE, label="usual", zorder=3)
     for bound, style in zip(bounds, (":", "--"), strict=True):
         axes.axvline(bound, color=GREY, linewidth=1, linestyle=style)
-    axes.set_yticks(range(len(shown)), [name for name, _ in shown])
+    axes.set_yticks(rows, [name for name, _ in shown])
     axes.set_ylim(len(shown) - 0.4, -0.6)
+    axes.set_xscale("log")  # a shop that ages drifts by whole numbers in tenure, and by hundredths in all else
+    axes.set_xlim(still, 1.3 * max(bounds[1], *(max(value, usual.get(name, 0.0)) for name, value in shown)))
+    axes.xaxis.set_major_locator(FixedLocator([0.001, 0.01, 0.1, 0.25, 1, 10]))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda drift, _: f"{drift:g}"))
     axes.set(title="Input drift", xlabel="population stability index (lines: moderate, large)")
-    axes.legend(frameon=False, loc="lower right")
+    figure.legend(frameon=False, loc="outside lower center", ncols=2)
     return figure
 
 

@@ -521,20 +521,21 @@ class Predictor:
     history_weight: float = 0.0
     level: float = 1.0
 
-    def predict_matrix(self, matrix: NDArray[np.float32]) -> Parts:
-        """Two-part answer for an encoded matrix, shape (n, features)."""
+    def predict_matrix(self, matrix: NDArray[np.float32], margins: tuple[Array, Array] | None = None) -> Parts:
+        """Two-part answer for an encoded matrix, shape (n, features); `margins` are the forest's, if known already."""
         own = self._history_share
         p_return = expected = np.zeros(len(matrix))
         parts = self.history.predict_parts(matrix) if self.history is not None else None
         if self.hurdles:
-            p, each = _answers(self.hurdles[0].form, *self._forest.margins(matrix), parts)
+            p, each = _answers(self.hurdles[0].form, *(margins or self.forest.margins(matrix)), parts)
             p_return, expected = (1.0 - own) * p.mean(axis=1), (1.0 - own) * each.mean(axis=1)
         if parts is not None:
             p_return, expected = p_return + own * parts.p_return, expected + own * parts.expected_value
         return at_level(Parts(p_return, np.minimum(_divided(expected, p_return), self.value_cap)), self.level)
 
     @cached_property
-    def _forest(self) -> Forest:
+    def forest(self) -> Forest:
+        """All hurdles in one."""
         return Forest.of(self.hurdles)
 
     @property
@@ -616,8 +617,9 @@ class Predictor:
         """Write the model folder, this file included."""
         folder.mkdir(parents=True, exist_ok=True)
         for number, hurdle in enumerate(self.hurdles):
-            hurdle.p_return.save_model(folder / f"p_return-{number}.ubj")
-            hurdle.value.save_model(folder / f"value-{number}.ubj")
+            # Written by us: where the disk is full, XGBoost's own writer tells no OSError.
+            (folder / f"p_return-{number}.ubj").write_bytes(hurdle.p_return.save_raw("ubj"))
+            (folder / f"value-{number}.ubj").write_bytes(hurdle.value.save_raw("ubj"))
         description = {
             "features": list(self.encoder.features),
             "vocabulary": {name: list(values) for name, values in self.encoder.vocabulary.items()},

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from clv.errors import InputError
+from clv.machine import usable_cores, usable_memory
 
 _ENVIRONMENT = {
     "CLV_HOME": "home",
@@ -25,6 +25,11 @@ _ENVIRONMENT = {
     "BIGQUERY_EMULATOR_HOST": "bigquery_emulator_host",
     "BIGQUERY_STORAGE_EMULATOR_HOST": "bigquery_storage_emulator_host",
 }
+
+
+def default_memory_limit() -> str:
+    """A quarter of the memory this process may use, for others live on the machine too; at least 1 GB, at most 6."""
+    return f"{min(max(usable_memory() // 4, 10**9), 6 * 10**9) // 10**6}MB"
 
 
 class Settings(BaseModel):
@@ -43,7 +48,8 @@ class Settings(BaseModel):
     threads
         Threads for DuckDB, dbt and XGBoost; 0 becomes one per core that this process may use.
     memory_limit
-        DuckDB's memory limit; beyond it DuckDB spills to disk.
+        DuckDB's memory limit, such as ``2GB``; beyond it DuckDB spills to disk. By default a quarter of the machine's
+        (or container's) memory, at least 1 GB and at most 6.
     lock_wait_seconds
         How long a second writer waits for the first.
     max_null_share
@@ -64,7 +70,7 @@ class Settings(BaseModel):
     tracking_uri: str = ""
     seed: int = Field(default=42, ge=0)
     threads: int = Field(default=0, ge=0)
-    memory_limit: str = Field(default="2GB", pattern=r"^\d+(\.\d+)?\s?[KMGT]i?B$")
+    memory_limit: str = Field(default_factory=default_memory_limit, pattern=r"^\d+(\.\d+)?\s?[KMGT]i?B$")
     lock_wait_seconds: float = Field(default=60, ge=0)
     max_null_share: float = Field(default=0.01, ge=0, le=1)
     bigquery_location: str = Field(default="US", pattern=r"^[A-Za-z0-9-]+$")
@@ -100,10 +106,3 @@ class Settings(BaseModel):
             field = str(first["loc"][0]) if first["loc"] else "settings"
             name = next((n for n, f in _ENVIRONMENT.items() if f == field), field)
             raise InputError(f"Setting {name} = {first['input']!r}: {first['msg']}; correct or unset it.") from None
-
-
-def usable_cores() -> int:
-    """Cores this process may run on: more threads than these get in each other's way."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from clv.contract import Contract
+from clv.contract import Contract, read_contract
 from clv.errors import InputError
 from clv.warehouse import Warehouse
 
@@ -77,12 +77,18 @@ def read_shop(warehouse: Warehouse) -> Shop:
     Raises
     ------
     InputError
-        If nothing is loaded or transformed yet.
+        If nothing is loaded or transformed yet, or by another version of clv.
     """
     if not warehouse.has_table("raw", "shop"):
         raise InputError("No shop is loaded; load one first with `clv load PATH`.")
     if not warehouse.has_table("marts", "cutoffs"):
         raise InputError("The marts are not built; build them first with `clv transform`.")
+    had = warehouse.columns("marts", "customer_snapshots")
+    if missing := [name for name in read_contract().names if name not in had]:
+        raise InputError(
+            f"The marts lack {', '.join(missing)}: another version of clv built them; build them anew with "
+            "`clv transform`."
+        )
     shop = warehouse.query("select * from raw.shop").to_pylist()[0]
     cutoffs = warehouse.query("select * from marts.cutoffs order by cutoff_date").to_pylist()
     first = warehouse.query("select min(purchase_date) as first_purchase_date from marts.purchases").to_pylist()[0]

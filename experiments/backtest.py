@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clv.backtest import Backtest, Fitted, folds, run
+from clv.backtest import SMALLEST_LOSS, Backtest, Fitted, folds, run
 from clv.bootstrap import Interval
 from clv.errors import InputError
 from clv.forecast import forecast
@@ -228,7 +228,7 @@ def _facts(shop: Shop, recipe: Recipe, by_horizon: dict[int, Backtest]) -> dict[
                 **{name: _number(age.old[name]) for name in SHOWN},
                 **{f"refitted_{name}": _number(age.new[name]) for name in SHOWN},
                 "difference": _plain({name: age.difference[name] for name in SHOWN}),
-                "verdict": age.difference["normalized_gini"].verdict,
+                "verdict": age.verdict,
             }
             for found in by_horizon.values()
             for age in found.ages
@@ -286,7 +286,7 @@ def _log_files(run: Run, by_horizon: dict[int, Backtest], facts: dict[str, Any])
     from clv import plots
 
     run.json(facts, "backtest/backtest.json")
-    run.figure(plots.backtest(by_horizon, facts["horizon_days"]), "backtest/backtest.png")
+    run.figure(plots.backtest(by_horizon, facts["horizon_days"], SMALLEST_LOSS), "backtest/backtest.png")
 
 
 def _copy_to_production(
@@ -330,7 +330,8 @@ def show(console: Console, result: BacktestResult) -> None:
         )
         if found.ages:
             console.table(
-                "Gini of old models beside that of refitted ones, on the same cutoffs",
+                "Gini of old models beside that of refitted ones on the same cutoffs: read along the rows, as each has "
+                "others",
                 ["age, days", "cutoffs", "old", "refitted", "difference", "interval", "old is"],
                 [
                     [
@@ -339,7 +340,7 @@ def show(console: Console, result: BacktestResult) -> None:
                         _cell(age.old["normalized_gini"]),
                         _cell(age.new["normalized_gini"]),
                         *_with_interval(age.difference["normalized_gini"], "+"),
-                        age.difference["normalized_gini"].verdict,
+                        age.verdict,
                     ]
                     for age in found.ages
                 ],

@@ -23,6 +23,7 @@ from clv import __version__
 from clv.errors import ClvError, InputError, UnavailableError
 from clv.home import Home
 from clv.settings import Settings
+from experiments.column_options import with_columns
 from experiments.console import Console
 from experiments.workspace import Workspace
 
@@ -142,15 +143,6 @@ Predictions = Annotated[
     Path | None,
     typer.Option("--predictions", parser=_file, metavar="FILE", help="Where to write predictions: .csv or .parquet."),
 ]
-CustomerColumn = Annotated[str | None, typer.Option("--customer-column", help="Column of the customer id.")]
-TimeColumn = Annotated[str | None, typer.Option("--time-column", help="Column of the timestamp or date.")]
-AmountColumn = Annotated[str | None, typer.Option("--amount-column", help="Column of the amount.")]
-OrderColumn = Annotated[str | None, typer.Option("--order-column", help="Column of the order id, if there is one.")]
-TimeFormat = Annotated[str | None, typer.Option("--time-format", help="strptime format, such as %d/%m/%Y.")]
-TimeZone = Annotated[str | None, typer.Option("--time-zone", help="The shop's time zone, such as America/Sao_Paulo.")]
-Decimal = Annotated[str, typer.Option("--decimal", help="Decimal mark of amounts.")]
-Delimiter = Annotated[str, typer.Option("--delimiter", help="Delimiter of the CSV.")]
-Currency = Annotated[str | None, typer.Option("--currency", help="ISO code of the shop's currency.")]
 
 
 @app.callback()
@@ -183,6 +175,7 @@ def init(context: typer.Context) -> None:
 
 
 @app.command(rich_help_panel=DATA)
+@with_columns
 def load(
     context: typer.Context,
     paths: Annotated[
@@ -192,15 +185,8 @@ def load(
     download: Annotated[bool, typer.Option("--download", help="Fetch Olist with kagglehub; needs internet.")] = False,
     append: Annotated[bool, typer.Option("--append", help="Add to what is loaded: upsert by order id.")] = False,
     replace_shop: ReplaceShop = False,
-    customer_column: CustomerColumn = None,
-    time_column: TimeColumn = None,
-    amount_column: AmountColumn = None,
-    order_column: OrderColumn = None,
-    time_format: TimeFormat = None,
-    time_zone: TimeZone = None,
-    decimal: Decimal = ".",
-    delimiter: Delimiter = ",",
-    currency: Currency = None,
+    *,
+    columns: Any,
 ) -> None:
     """Check raw files and load them into the warehouse, all or nothing."""
     from experiments import prepare
@@ -212,17 +198,6 @@ def load(
         paths = [download_olist()]
     if not paths:
         raise InputError("Name the raw files (`clv load PATH`), or let `clv load --download` fetch Olist.")
-    columns = _columns(
-        customer_column,
-        time_column,
-        amount_column,
-        order_column,
-        time_format,
-        time_zone,
-        decimal,
-        delimiter,
-        currency,
-    )
     report = prepare.load(workspace, paths, source=source, columns=columns, append=append, replace_shop=replace_shop)
     _done(workspace, report, f"Loaded; next: clv transform (as-of day {report.as_of_date}).")
 
@@ -271,14 +246,16 @@ def forget(
     context: typer.Context,
     customer_id: Annotated[str, typer.Argument(metavar="CUSTOMER_ID", help="Who is to be forgotten.")],
     prediction_log: Annotated[
-        list[Path] | None, typer.Option("--prediction-log", metavar="FOLDER", help="The service's prediction log.")
+        list[Path] | None,
+        typer.Option("--prediction-log", metavar="FOLDER", help="Folder in which a service logs its answers."),
     ] = None,
 ) -> None:
     """Remove a person from raw data, marts, predictions and logs."""
     from clv.forget import forget as erase
 
     workspace = _workspace(context)
-    report = erase(workspace.settings, customer_id, prediction_logs=prediction_log or [])
+    folders = [folder for folder in prediction_log or [] if str(folder) != "warehouse"]  # that one is found anyway
+    report = erase(workspace.settings, customer_id, prediction_logs=folders)
     _done(workspace, report, f"Removed {sum(report.rows.values()):,} rows and {len(report.files)} files' traces.")
 
 
@@ -495,7 +472,8 @@ def score(
 def monitor(
     context: typer.Context,
     prediction_log: Annotated[
-        list[str] | None, typer.Option("--prediction-log", metavar="FOLDER", help="A service's prediction log.")
+        list[str] | None,
+        typer.Option("--prediction-log", metavar="FOLDER|warehouse", help="Where a service logs its answers."),
     ] = None,
 ) -> None:
     """Did it come true? Exit code 3 if predictions, inputs or the model's age are out of bounds."""
@@ -504,7 +482,7 @@ def monitor(
     from experiments.monitor import refuse
 
     workspace = _workspace(context)
-    report = watch(workspace, prediction_logs=[Path(folder) for folder in prediction_log or [] if folder])
+    report = watch(workspace, prediction_logs=[log for log in prediction_log or [] if log])
     monitor_page.show(workspace.console, report)
     line = f"Logged as run {report.run_id}."
     _done(workspace, monitor_page.facts(report), line if report.failures else f"{report.verdict} {line}")
@@ -512,6 +490,7 @@ def monitor(
 
 
 @app.command(rich_help_panel=DATA)
+@with_columns
 def run(
     context: typer.Context,
     paths: Paths,
@@ -524,32 +503,14 @@ def run(
     jobs: Jobs = 1,
     by: By = None,
     accept_too_good: AcceptTooGood = "",
-    customer_column: CustomerColumn = None,
-    time_column: TimeColumn = None,
-    amount_column: AmountColumn = None,
-    order_column: OrderColumn = None,
-    time_format: TimeFormat = None,
-    time_zone: TimeZone = None,
-    decimal: Decimal = ".",
-    delimiter: Delimiter = ",",
-    currency: Currency = None,
+    *,
+    columns: Any,
 ) -> None:
     """Do it all: load, transform, tune, train, gate, promote, score."""
     from experiments import report
     from experiments.run import run as chain
 
     workspace = _workspace(context)
-    columns = _columns(
-        customer_column,
-        time_column,
-        amount_column,
-        order_column,
-        time_format,
-        time_zone,
-        decimal,
-        delimiter,
-        currency,
-    )
     result = chain(
         workspace,
         paths,
@@ -672,9 +633,10 @@ def main() -> None:
                 _complain(_usage(error))
             sys.exit(error.exit_code)
         if isinstance(error, OSError) and error.errno in _DISK:
+            where = error.filename or f"A file in {os.environ.get('CLV_HOME', '.clv')} or in {tempfile.gettempdir()}"
             _complain(
-                f"{error.filename or 'A file of the home or the temporary folder'} can't be written "
-                f"({error.strerror}); see to space and permissions, then give the command again."
+                f"{where} can't be written ({error.strerror}); see to space and permissions, then give the command "
+                "again."
             )
             sys.exit(UnavailableError.exit_code)
         _report_bug(error)
@@ -682,32 +644,6 @@ def main() -> None:
 
 def _workspace(context: typer.Context) -> Workspace:
     return context.ensure_object(Workspace)
-
-
-def _columns(
-    customer: str | None,
-    time: str | None,
-    amount: str | None,
-    order: str | None,
-    time_format: str | None,
-    time_zone: str | None,
-    decimal: str,
-    delimiter: str,
-    currency: str | None,
-) -> Any:
-    from clv.sources.transactions import TransactionColumns
-
-    return TransactionColumns(
-        customer=customer,
-        time=time,
-        amount=amount,
-        order=order,
-        time_format=time_format,
-        time_zone=time_zone,
-        decimal=decimal,
-        delimiter=delimiter,
-        currency=currency,
-    )
 
 
 def _who(by: str | None) -> str:

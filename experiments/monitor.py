@@ -7,7 +7,6 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import date
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -38,7 +37,7 @@ NEAR_DAYS = 16
 """A mart's cutoff this near stands for a day: cutoffs lie a month apart at most."""
 
 
-def monitor(workspace: Workspace, *, prediction_logs: Sequence[Path] = ()) -> MonitorReport:
+def monitor(workspace: Workspace, *, prediction_logs: Sequence[str] = ()) -> MonitorReport:
     """Compare stored predictions with what happened, and today's customers with those the model was made for.
 
     It is logged as one run with a page (Markdown, HTML, figures).
@@ -46,20 +45,18 @@ def monitor(workspace: Workspace, *, prediction_logs: Sequence[Path] = ()) -> Mo
     Parameters
     ----------
     prediction_logs
-        Folders in which services log their answers.
+        Where services log their answers: folders, or ``warehouse``.
 
     Raises
     ------
     InputError
-        If there is neither a stored prediction nor a model in Production, or no such folder.
+        If there is neither a stored prediction nor a model in Production, or no such log.
     """
-    for folder in prediction_logs:
-        if not folder.is_dir():
-            raise InputError(f"Prediction log {folder} is no folder; name the one in the service's CLV_PREDICTION_LOG.")
     shop = workspace.shop()
     with workspace.console.step("monitor") as step:
         step.update("reading predictions")
         stored = scorings(workspace.home, shop.shop_id)
+        answers = served(workspace.home, workspace.warehouse, prediction_logs)
         version = _production(workspace, shop)
         if not stored and version is None:
             raise InputError(
@@ -74,7 +71,7 @@ def monitor(workspace: Workspace, *, prediction_logs: Sequence[Path] = ()) -> Mo
             is_backtested=False,
             retrain_after_days=None,
             closed=tuple(_judged(workspace, scoring) for scoring in _latest(closed)),
-            served=tuple(_from_logs(workspace, shop, prediction_logs)),
+            served=tuple(_from_services(workspace, shop, answers)),
             waiting=tuple(scoring for scoring in stored if scoring.closes_on > shop.as_of_date),
             drift=(),
         )
@@ -93,7 +90,9 @@ def monitor(workspace: Workspace, *, prediction_logs: Sequence[Path] = ()) -> Mo
         step.update("logging")
         report = replace(report, run_id=_log(workspace, shop, report))
         failed = len(report.failures)
-        step.note = f"{len(report.closed)} closed scorings, " + (f"{failed} out of bounds" if failed else "in bounds")
+        count = len(report.closed)
+        bounds = f"{failed} out of bounds" if failed else "in bounds"
+        step.note = f"{count} closed scoring{'' if count == 1 else 's'}, {bounds}"
     return report
 
 
@@ -130,10 +129,13 @@ def _judged(workspace: Workspace, scoring: Scoring) -> Closed:
     return _closed(workspace, rows, scoring.scored_by, scoring.horizon_days)
 
 
-def _from_logs(workspace: Workspace, shop: Shop, folders: Sequence[Path]) -> Iterator[Closed]:
+def _from_services(workspace: Workspace, shop: Shop, answers: pd.DataFrame) -> Iterator[Closed]:
     """What services answered, by version and horizon; of each customer the last answer whose window has closed."""
-    log = served(folders)
-    for _, rows in log[log["closes_on"] <= shop.as_of_date].groupby(["version", "horizon_days"]):
+    # A log outlives the shop: answers of another one's models are not ours to judge.
+    versions = workspace.registry.versions()
+    ours = {version.number for version in versions if version.tags.get("clv.shop_id") == shop.shop_id}
+    answers = answers[answers["version"].isin(ours)]
+    for _, rows in answers[answers["closes_on"] <= shop.as_of_date].groupby(["version", "horizon_days"]):
         version, horizon_days = rows["version"].iloc[0], int(rows["horizon_days"].iloc[0])
         last = rows.sort_values("as_of_date").groupby("customer_id").tail(1).sort_values("customer_id")
         last = last.rename(columns={"as_of_date": "cutoff_date"})

@@ -103,7 +103,7 @@ class MonitorReport:
     version, model_as_of_date
         The model in Production; None if there is none.
     is_backtested, retrain_after_days
-        Whether its recipe was, and the interval that suggests; None where no decay was seen.
+        Whether its recipe was, and the interval that suggests; None where none was seen that matters.
     closed
         The shop's scorings whose window has closed, latest first, then the services' answers.
     waiting
@@ -231,7 +231,7 @@ def _check_age(report: MonitorReport) -> Check:
     if not report.is_backtested:
         return Check("age", None, f"{made}; `clv backtest` would tell after how long to train again")
     if limit is None:
-        return Check("age", True, f"{made}; its backtest saw no decay with age")
+        return Check("age", True, f"{made}; its backtest saw no decay that matters")
     return Check("age", age < limit, f"{made}, its backtest suggests to retrain before {limit}")
 
 

@@ -12,17 +12,33 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; color: #1b1b1b; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
+:root { color-scheme: light dark; --text: #1b1b1b; --paper: #fff; --line: #ddd; --head: #888; --code: #f3f3f3; }
+@media screen and (prefers-color-scheme: dark) {
+  :root { --text: #e4e4e4; --paper: #16181b; --line: #3a3d42; --head: #777; --code: #26292e; }
+}
+body { font: 16px/1.5 system-ui, sans-serif; color: var(--text); background: var(--paper);
+       max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
 h1, h2 { line-height: 1.2; }
-table { border-collapse: collapse; margin: 1rem 0; font-size: 0.9rem; }
-th, td { padding: 0.3rem 0.7rem; border-bottom: 1px solid #ddd; text-align: left; font-variant-numeric: tabular-nums; }
-th { border-bottom: 2px solid #888; }
-code { background: #f3f3f3; padding: 0.1em 0.3em; }
-pre { background: #f3f3f3; padding: 0.6rem; overflow-x: auto; }
+table { display: block; width: fit-content; max-width: 100%; overflow-x: auto;
+        border-collapse: collapse; margin: 1rem 0; font-size: 0.9rem; }
+th, td { padding: 0.3rem 0.7rem; border-bottom: 1px solid var(--line); text-align: left;
+         font-variant-numeric: tabular-nums; }
+th { border-bottom: 2px solid var(--head); }
+th, td:not(:last-child) { white-space: nowrap; }
+code { background: var(--code); padding: 0.1em 0.3em; }
+pre { background: var(--code); padding: 0.6rem; overflow-x: auto; }
 pre code { padding: 0; }
-img { max-width: 100%; height: auto; }
+img { max-width: 100%; height: auto; background: #fff; border-radius: 4px; }
 figure { margin: 1.5rem 0; break-inside: avoid; }
-@media print { body { margin: 0; max-width: none; font-size: 11pt; } tr { break-inside: avoid; } }
+@media (max-width: 40rem) {
+  td:last-child { min-width: 14rem; }
+  td[style]:last-child { min-width: 0; }
+}
+@media print {
+  body { margin: 0; max-width: none; font-size: 11pt; }
+  tr { break-inside: avoid; }
+  th, td:not(:last-child) { white-space: normal; }
+}
 """
 
 

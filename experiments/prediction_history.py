@@ -8,7 +8,6 @@ takes people out of it as out of every file below ``predictions``.
 from __future__ import annotations
 
 import re
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -18,9 +17,11 @@ import duckdb
 import pandas as pd
 import pyarrow as pa
 
-from clv.errors import UnavailableError
+from clv.errors import InputError, UnavailableError
 from clv.home import Home
 from clv.sources.tables import literal
+from clv.spill import spill_folder
+from clv.warehouse import PREDICTION_LOG, Warehouse
 
 COLUMNS = ("customer_id", "p_return", "value_if_return", "expected_value")
 """What is kept of each customer; the rest can be computed or is of no use later."""
@@ -96,10 +97,33 @@ def _all(home: Home) -> Iterator[Scoring]:
                 yield Scoring(path, **row)
 
 
-def served(folders: Sequence[Path]) -> pd.DataFrame:
+IN_WAREHOUSE = "warehouse"
+"""The word for the prediction log that belongs to the warehouse, as in the service's ``CLV_PREDICTION_LOG``."""
+
+_ANSWERS = pa.schema(
+    [
+        ("predicted_at", pa.timestamp("us", "UTC")),
+        ("customer_id", pa.string()),
+        ("p_return", pa.float64()),
+        ("value_if_return", pa.float64()),
+        ("expected_value", pa.float64()),
+        ("version", pa.string()),
+        ("as_of_date", pa.date32()),
+        ("horizon_days", pa.int64()),
+    ]
+)
+"""What is read of a prediction log."""
+
+
+def served(home: Home, warehouse: Warehouse, logs: Sequence[str]) -> pd.DataFrame:
     """Read what services have logged: the last answer for each customer, version, as-of day and horizon.
 
     Answers whose request named no day can't be judged and are left out.
+
+    Parameters
+    ----------
+    logs
+        Folders, or `IN_WAREHOUSE`.
 
     Returns
     -------
@@ -108,34 +132,54 @@ def served(folders: Sequence[Path]) -> pd.DataFrame:
 
     Raises
     ------
+    InputError
+        If one of them is not there.
     UnavailableError
-        If a file can't be read.
+        If one can't be read.
     """
-    files = [str(path) for folder in folders for path in sorted(folder.rglob("[!.]*.parquet"))]
-    if not files:
-        return pd.DataFrame(columns=[*COLUMNS, "version", "as_of_date", "horizon_days", "closes_on"])
-    sql = f"""
-        select
-            {", ".join(COLUMNS)},
-            version,
-            cast(as_of_date as date) as as_of_date,
-            horizon_days,
-            cast(as_of_date as date) + horizon_days as closes_on
-        from read_parquet([{", ".join(map(literal, files))}])
+    folders = [home.served if log == IN_WAREHOUSE else Path(log) for log in logs]
+    tables = [_ANSWERS.empty_table()]
+    if IN_WAREHOUSE in logs and warehouse.has_table(*PREDICTION_LOG):
+        tables.append(warehouse.query(_last_answers(".".join(PREDICTION_LOG))))
+        folders.remove(home.served)
+    for folder in folders:
+        if folder == home.served and not folder.is_dir():
+            raise InputError(
+                f"Warehouse {warehouse.address} has no prediction log; a service that is started with "
+                f"CLV_PREDICTION_LOG={IN_WAREHOUSE} writes one."
+            )
+        if not folder.is_dir():
+            raise InputError(
+                f"Prediction log {folder} is no folder; name the one in the service's CLV_PREDICTION_LOG, or "
+                f"{IN_WAREHOUSE}."
+            )
+    files = [literal(str(path)) for folder in folders for path in sorted(folder.rglob("[!.]*.parquet"))]
+    with _connect() as connection:
+        if files:
+            tables.append(_query(_last_answers(f"read_parquet([{', '.join(files)}])"), connection))
+        connection.register("answers", pa.concat_tables([table.cast(_ANSWERS) for table in tables]))
+        frame: pd.DataFrame = _query(_last_answers("answers"), connection).to_pandas(date_as_object=True)
+    windows = pd.to_timedelta(frame["horizon_days"], unit="D")
+    closes_on = (pd.to_datetime(frame["as_of_date"]) + windows).dt.date
+    return frame.drop(columns="predicted_at").assign(closes_on=closes_on)
+
+
+def _last_answers(relation: str) -> str:
+    """The SELECT, for both engines."""
+    return f"""
+        select {", ".join(_ANSWERS.names)}
+        from {relation}
         where as_of_date is not null and version is not null
         qualify row_number() over (
-            partition by customer_id, version, as_of_date, horizon_days order by "at" desc
+            partition by customer_id, version, as_of_date, horizon_days order by predicted_at desc
         ) = 1
         order by version, as_of_date, customer_id
         """
-    with _connect() as connection:
-        frame: pd.DataFrame = _query(sql, connection).to_pandas(date_as_object=True)
-    return frame
 
 
 def _connect() -> duckdb.DuckDBPyConnection:
-    """A database in memory; what does not fit in goes where temporary files go, not into the current folder."""
-    return duckdb.connect(config={"temp_directory": str(Path(tempfile.gettempdir()) / "clv-spill")})
+    """A database in memory."""
+    return duckdb.connect(config={"temp_directory": spill_folder()})
 
 
 def _query(sql: str, connection: duckdb.DuckDBPyConnection) -> pa.Table:

@@ -1,13 +1,15 @@
 """The model registry: versions, the stage Production with its alias, and the append-only promotion record.
 
 MLflow keeps no transition log and no user. Each event (who, when, why, from, to, gate report) is therefore written as
-one artifact file of one run, named by its number, never overwritten.
+one artifact file of one run, named by its number, never overwritten. The home's lock lets one writer in at a time; who
+shares an MLflow server has a home of their own, so that two of them who promote at the same moment are told afterwards.
 """
 
 from __future__ import annotations
 
 import json
 import tempfile
+import uuid
 import warnings
 from collections.abc import Mapping
 from contextlib import suppress
@@ -173,6 +175,12 @@ class Registry:
                 self._take_back(version, current, by)
                 raise
             now = self.production()
+            rivals = [one for one in self._events() if one.number == event.number and one != event]
+            if rivals:
+                raise UnavailableError(
+                    f"{rivals[0].by} promoted version {rivals[0].version} at the same moment from another home; "
+                    f"Production holds version {now.number if now else 'none'}, so look at `clv history`."
+                )
             if now is None or now.number != version or self.aliased() != version:
                 raise UnavailableError(
                     f"Stage {STAGE} and alias {ALIAS} do not agree after promoting version {version}; run "
@@ -270,7 +278,8 @@ class Registry:
     def _record(self, **facts: Any) -> Event:
         number = len(self._events()) + 1
         event = Event(number=number, at=datetime.now(UTC).isoformat(timespec="seconds"), **facts)
-        self.client.log_dict(self._record_run(), asdict(event), f"events/{number:06d}.json")
+        name = f"{number:06d}-{uuid.uuid4().hex[:8]}.json"  # another home may be writing the same number
+        self.client.log_dict(self._record_run(), asdict(event), f"events/{name}")
         return event
 
 

@@ -32,8 +32,6 @@ SHOWN = {
 def log_evaluation(run: Run, evaluation: Evaluation, facts: dict[str, Any]) -> None:
     """Log an evaluation.
 
-    Metrics are rounded for the eye, ``evaluation.json`` has them exactly.
-
     Metrics of the model with their intervals (``roc_auc``, ``roc_auc_low``, ``roc_auc_high``), those of a baseline
     under its name (``total_spend/roc_auc``), those of each cutoff as the steps of ``by_cutoff/roc_auc``; verdicts as
     tags; tables as files.
@@ -61,11 +59,11 @@ def log_evaluation(run: Run, evaluation: Evaluation, facts: dict[str, Any]) -> N
         metrics |= dict(zip(names, facts["oracle"]["share"], strict=True))
         metrics["oracle/normalized_gini"] = facts["oracle"]["normalized_gini"][0]
     run.log(
-        metrics={name: _rounded(value) for name, value in metrics.items() if value is not None},
+        metrics={name: value for name, value in metrics.items() if value is not None},
         tags={**verdict_tags(evaluation), "clv.added": what_is_added(facts)},
     )
     for step, by_metric in enumerate(facts["by_cutoff"]):
-        values = {f"by_cutoff/{name}": _rounded(by_metric[name]) for name in METRICS if by_metric[name] is not None}
+        values = {f"by_cutoff/{name}": by_metric[name] for name in METRICS if by_metric[name] is not None}
         run.log(metrics=values, step=step)
     parts, outcome = evaluation.pooled()
     deciles = decile_table(parts, outcome.is_return, outcome.future_value)
@@ -107,10 +105,10 @@ def log_level(run: Run, level: Mapping[str, Any]) -> None:
     }
     if level["windows"]:
         metrics["level_coverage"] = level["windows_covered"] / level["windows"]
-    run.log(metrics={name: _rounded(value) for name, value in metrics.items()}, tags={"clv.level": level["note"]})
+    run.log(metrics=metrics, tags={"clv.level": level["note"]})
     for step, window in enumerate(level["record"]):
         names = ("forecast", "low", "high", "spent")
-        run.log(metrics={f"level/{name}": _rounded(window[name]) for name in names}, step=step)
+        run.log(metrics={f"level/{name}": window[name] for name in names}, step=step)
 
 
 def headline(facts: dict[str, Any]) -> dict[str, float]:
@@ -120,7 +118,7 @@ def headline(facts: dict[str, Any]) -> dict[str, float]:
         estimates = facts["models"].get(MODEL, {}).get(metric, (None, None, None))
         for suffix, value in zip(("", "_low", "_high"), estimates, strict=True):
             if value is not None:
-                shown[f"{metric}{suffix}"] = _rounded(value)
+                shown[f"{metric}{suffix}"] = value
     return shown
 
 
@@ -324,10 +322,6 @@ def plain(intervals: Mapping[str, Interval]) -> dict[str, list[float | None]]:
 
 def _plain(interval: Interval) -> list[float | None]:
     return [_number(x) for x in (interval.estimate, interval.low, interval.high)]
-
-
-def _rounded(value: float) -> float:
-    return round(value, 4)
 
 
 def _number(value: float) -> float | None:

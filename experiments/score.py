@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,24 @@ from experiments.workspace import Workspace
 
 SUFFIXES = (".csv", ".parquet")
 
-Scorer = Callable[[pd.DataFrame], pd.DataFrame]
-"""From a frame of features to the answer's columns."""
+MOST_NAMED = 20
+"""Categories that a warning names one by one."""
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """What predicts.
+
+    Attributes
+    ----------
+    answer
+        From a frame of features to the answer's columns.
+    vocabulary
+        Values that it knows of each category; others count as missing.
+    """
+
+    answer: Callable[[pd.DataFrame], pd.DataFrame]
+    vocabulary: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -42,12 +58,15 @@ class ScoreResult:
         Total expected value.
     scored_by
         ``version N`` or the baseline that stood in.
+    warnings
+        Categories that the model has never seen.
     """
 
     path: Path | None
     customers: int
     expected_value: float
     scored_by: str
+    warnings: tuple[str, ...] = ()
 
 
 def check_predictions_path(path: Path) -> Path:
@@ -101,7 +120,7 @@ def default_path(workspace: Workspace) -> Path:
 
 def scorer(predictor: Predictor) -> Scorer:
     """The predictor as a scorer."""
-    return lambda frame: predictor.table(predictor.predict_parts(frame))
+    return Scorer(lambda frame: predictor.table(predictor.predict_parts(frame)), predictor.encoder.vocabulary)
 
 
 def plain_scorer(predict_parts: Callable[[pd.DataFrame], Parts]) -> Scorer:
@@ -120,7 +139,7 @@ def plain_scorer(predict_parts: Callable[[pd.DataFrame], Parts]) -> Scorer:
             }
         )
 
-    return answer
+    return Scorer(answer)
 
 
 def check_same(predictor: Predictor, workspace: Workspace, shop: Shop, what: str) -> None:
@@ -175,16 +194,16 @@ def load_model(workspace: Workspace, version: str) -> Any:
 
 
 def write(
-    workspace: Workspace, shop: Shop, answer: Scorer, scored_by: str, predictions: Path | None = None
+    workspace: Workspace, shop: Shop, scorer: Scorer, scored_by: str, predictions: Path | None = None
 ) -> ScoreResult:
     """Score the as-of snapshot in batches; write ``marts.customer_predictions`` and the predictions file.
 
     The file is sorted by expected value, highest first, then by customer.
     """
-    return _write(workspace, shop, answer, scored_by, check_predictions_path(predictions or default_path(workspace)))
+    return _write(workspace, shop, scorer, scored_by, check_predictions_path(predictions or default_path(workspace)))
 
 
-def _write(workspace: Workspace, shop: Shop, answer: Scorer, scored_by: str, path: Path | None) -> ScoreResult:
+def _write(workspace: Workspace, shop: Shop, scorer: Scorer, scored_by: str, path: Path | None) -> ScoreResult:
     """The same; without a path only the table."""
     with (
         workspace.console.step("score") as step,
@@ -193,7 +212,8 @@ def _write(workspace: Workspace, shop: Shop, answer: Scorer, scored_by: str, pat
         _scratch(workspace) as connection,
     ):
         done = 0
-        for number, batch in enumerate(_answers(workspace, shop, answer, scored_by)):
+        unknown: dict[str, set[str]] = {}
+        for number, batch in enumerate(_answers(workspace, shop, scorer, scored_by, unknown)):
             connection.register("batch", batch)
             connection.execute("insert into answers from batch" if number else "create table answers as from batch")
             connection.unregister("batch")
@@ -208,7 +228,19 @@ def _write(workspace: Workspace, shop: Shop, answer: Scorer, scored_by: str, pat
             answers = connection.sql("from answers").to_arrow_reader()
             workspace.warehouse.write_table("marts", "customer_predictions", answers, answers.schema)
         step.note = f"{done:,} customers by {scored_by} -> {path or 'marts.customer_predictions'}"
-    return ScoreResult(path, done, float(total), scored_by)
+    warnings = tuple(_warning(name, sorted(values)) for name, values in unknown.items() if values)
+    for warning in warnings:
+        workspace.console.warn(warning)
+    return ScoreResult(path, done, float(total), scored_by, warnings)
+
+
+def _warning(name: str, values: Sequence[str]) -> str:
+    more = f" and {len(values) - MOST_NAMED:,} more" if len(values) > MOST_NAMED else ""
+    is_one = len(values) == 1
+    return (
+        f"{name}: {', '.join(map(repr, values[:MOST_NAMED]))}{more} {'is' if is_one else 'are'} not known to the model "
+        f"and count{'s' if is_one else ''} as missing."
+    )
 
 
 @contextmanager
@@ -224,11 +256,16 @@ def _scratch(workspace: Workspace) -> Iterator[duckdb.DuckDBPyConnection]:
         remove(path)
 
 
-def _answers(workspace: Workspace, shop: Shop, answer: Scorer, scored_by: str) -> Iterator[pa.Table]:
-    """Answers in batches; while one is predicted the next is read and the former written."""
+def _answers(
+    workspace: Workspace, shop: Shop, scorer: Scorer, scored_by: str, unknown: dict[str, set[str]]
+) -> Iterator[pa.Table]:
+    """Answers in batches; while one is predicted the next is read and the former written.
+
+    Categories that the scorer doesn't know are added to `unknown`.
+    """
 
     def work(frame: pd.DataFrame) -> pa.Table:
-        columns = answer(frame)
+        columns = scorer.answer(frame)
         facts = {"as_of_date": shop.as_of_date, "horizon_days": shop.horizon_days, "scored_by": scored_by}
         return pa.table(
             {"customer_id": pa.array(frame["customer_id"], pa.string())}
@@ -240,6 +277,8 @@ def _answers(workspace: Workspace, shop: Shop, answer: Scorer, scored_by: str) -
     with ThreadPoolExecutor(threads) as pool:
         waiting: deque[Future[pa.Table]] = deque()
         for frame in stream_snapshots(workspace.warehouse, workspace.contract, shop.as_of_date):
+            for name, known in scorer.vocabulary.items():
+                unknown.setdefault(name, set()).update(set(frame[name].cat.categories) - set(known))
             waiting.append(pool.submit(work, frame))
             if len(waiting) > threads:
                 yield waiting.popleft().result()

@@ -17,10 +17,11 @@ APP = Path(__file__).resolve().parent.parent / "streamlit_app" / "app.py"
 
 
 def environment(workspace: Workspace) -> dict[str, str]:
-    """The environment of this process with the home and store of `workspace`."""
+    """The environment of this process with the home, warehouse and store of `workspace`."""
     return {
         **os.environ,
         "CLV_HOME": str(workspace.settings.home),
+        "CLV_WAREHOUSE": workspace.settings.warehouse,
         "MLFLOW_TRACKING_URI": workspace.settings.tracking_uri,
     }
 

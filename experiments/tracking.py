@@ -84,7 +84,7 @@ class Run:
         self.client.log_batch(
             self.id,
             params=[Param(name, str(value)) for name, value in (params or {}).items() if name not in known],
-            metrics=[Metric(name, float(value), now, step) for name, value in (metrics or {}).items()],
+            metrics=[Metric(name, _rounded(value), now, step) for name, value in (metrics or {}).items()],
             tags=[RunTag(name, str(value)) for name, value in (tags or {}).items()],
         )
 
@@ -272,7 +272,7 @@ class Tracker:
             self.client.log_batch(
                 run.info.run_id,
                 params=[Param(key, str(value)) for key, value in params.items()],
-                metrics=[Metric(key, float(value), now, 0) for key, value in metrics.items()],
+                metrics=[Metric(key, _rounded(value), now, 0) for key, value in metrics.items()],
             )
             self.client.set_terminated(run.info.run_id, status)
 
@@ -334,6 +334,11 @@ class Tracker:
 def parent_experiment(client: MlflowClient, parent: Run) -> str:
     """Experiment of a run: children live beside their parent, also where ``mlflow run`` chose another."""
     return str(client.get_run(parent.id).info.experiment_id)
+
+
+def _rounded(value: float) -> float:
+    """For the eye, as MLflow's lists show every digit; the JSON files of a run are exact."""
+    return round(float(value), 4)
 
 
 def requirements() -> list[str]:

@@ -4,7 +4,7 @@ Each fold is binned once and reused by every trial; a trial that falls behind af
 child run of the tuning run, written in one batch. The study is kept in the home, so that a killed run can go on.
 
 A trial is one XGBoost model without BG/NBD. In the end its best, mixed with BG/NBD in several ways, stand beside the
-default recipe, which stays unless one of them is better in the paired bootstrap over the folds.
+default recipe, which stays unless one of them is better by a paired verdict over the folds.
 """
 
 from __future__ import annotations
@@ -12,23 +12,25 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import date
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clv.bootstrap import Difference, Outcome, paired, resample
+from clv.bootstrap import Difference, Outcome, Verdict, paired, resample
+from clv.deviance import explained
 from clv.errors import InputError
-from clv.evaluation import can_learn
 from clv.metrics import normalized_gini
-from clv.models.hurdle import Binned, bin_rows, fit_boosters, make_encoder
+from clv.models.hurdle import CUSTOMER_FOLDS, Binned, bin_rows, customer_folds, fit_boosters, make_encoder
 from clv.models.model import fit_history
 from clv.models.recipe import Recipe, default_recipe
 from clv.predictor import Encoder, Parts, mix
 from clv.snapshots import Shop, Snapshots
 from clv.splits import Plan, plan
+from experiments.pruning import Rivals
 from experiments.study import open_study
 from experiments.workspace import Workspace
 
@@ -37,11 +39,18 @@ if TYPE_CHECKING:
 
     from experiments.tracking import Run
 
-SPACE_VERSION = 2
+FEWEST_LABELS = 0.1
+"""A fold with fewer returners to learn from than this share of what the model has in the end judges another model."""
+
+TUNED = "tuned_"
+"""Names of candidates that were tuned on the folds begin with it."""
+
+SPACE_VERSION = 3
 """Raised when :func:`suggest` changes: a study of another search space is never continued."""
 
-HISTORY_WEIGHTS = (0.1, 0.25, 0.5, 0.75)
-"""Weights of buy till you die in the blends that are compared with the default one."""
+HISTORY_WEIGHTS = (0.1, 0.25, 0.4, 0.75)
+"""Weights of buy till you die in the blends that are compared with the default one, with as many returners to learn
+from as the folds have in the mean."""
 
 
 @dataclass
@@ -56,6 +65,10 @@ class FoldData:
         The customers to predict, and what they did.
     history, start
         What buy till you die predicts of `test` and of `matrix`; it has nothing to tune.
+    customer_fold
+        Which of the rows a bag holds out, to see when to stop; None: none, for recipes without patience.
+    cutoff
+        The day it predicts from.
     """
 
     encoder: Encoder
@@ -67,6 +80,8 @@ class FoldData:
     history: Parts
     start: Parts
     seed: int
+    customer_fold: NDArray[np.intp] | None = None
+    cutoff: date | None = None
     _binned: dict[str, Binned] = field(default_factory=dict)
     _lock: Any = field(default_factory=Lock)
 
@@ -74,20 +89,28 @@ class FoldData:
         """The first bag of a form, binned by whoever asks first."""
         with self._lock:
             if form not in self._binned:
-                self._binned[form] = self.bag(form, self.seed)
+                self._binned[form] = self.bag(form, 0)
             return self._binned[form]
 
-    def bag(self, form: str, seed: int) -> Binned:
+    def bag(self, form: str, number: int) -> Binned:
         """Bin a bag."""
+        fold = self.customer_fold
         return bin_rows(
-            self.encoder, self.matrix, self.is_return, self.future_value, seed=seed, form=form, start=self.start
+            self.encoder,
+            self.matrix,
+            self.is_return,
+            self.future_value,
+            seed=self.seed + number,
+            form=form,
+            start=self.start,
+            held_out=fold == number % CUSTOMER_FOLDS if fold is not None else None,
         )
 
     def predict(self, recipe: Recipe, *, threads: int, bags: int = 1) -> Parts:
         """What XGBoost alone, fitted by a recipe, predicts of `test`."""
         total: Parts | None = None
         for number in range(bags):
-            binned = self.binned(recipe.form) if number == 0 else self.bag(recipe.form, self.seed + number)
+            binned = self.binned(recipe.form) if number == 0 else self.bag(recipe.form, number)
             hurdle = fit_boosters(binned, recipe, seed=self.seed + number, threads=threads)
             parts = hurdle.predict_parts(self.test, self.history)
             total = parts if total is None else mix(total, parts, 1 / (number + 1))
@@ -126,7 +149,6 @@ def suggest(trial: optuna.Trial) -> Recipe:
     family = trial.suggest_categorical("family", ["hurdle", "offset", "tweedie"])
     drawn: dict[str, Any] = {
         "family": family,
-        "trees": trial.suggest_int("trees", 40, 300, log=True),
         "max_depth": trial.suggest_int("max_depth", 2, 6),
         "learning_rate": trial.suggest_float("learning_rate", 0.02, 0.15, log=True),
         "min_child_weight": trial.suggest_float("min_child_weight", 1.0, 60.0, log=True),
@@ -140,7 +162,6 @@ def suggest(trial: optuna.Trial) -> Recipe:
     return Recipe(
         **drawn,
         value_objective=trial.suggest_categorical("value_objective", ["gamma", "lognormal"]),
-        value_trees=trial.suggest_int("value_trees", 20, 200, log=True),
         value_max_depth=trial.suggest_int("value_max_depth", 1, 4),
         value_min_child_weight=trial.suggest_float("value_min_child_weight", 5.0, 60.0, log=True),
     )
@@ -186,7 +207,7 @@ def tune(
         step.update("encoding folds")
         folds = bin_folds(workspace, protocol)
         if not folds:
-            step.note = "nobody returned before the first test cutoff: defaults without tuning"
+            step.note = "too few customers had returned before the first test cutoff: defaults without tuning"
             return TuneResult(default, None, None, None, 0, step.note)
         if not study.trials:
             for family in ("hurdle", "offset"):
@@ -203,7 +224,7 @@ def tune(
                 params={
                     "trials": trials,
                     "jobs": jobs,
-                    "folds": ", ".join(str(fold.test) for fold in protocol.folds),
+                    "folds": ", ".join(str(fold.cutoff) for fold in folds),
                     "seed": seed,
                 }
             )
@@ -243,7 +264,13 @@ def tune(
             step.update("choosing the recipe")
             complete = _complete(study)
             best_trial = max(complete, key=lambda trial: trial.value, default=None)
-            found = candidates(default, _best_by_family(complete), folds, threads=workspace.settings.threads)
+            found = candidates(
+                default,
+                _best_by_family(complete),
+                folds,
+                returners=_returners(workspace, protocol),
+                threads=workspace.settings.threads,
+            )
             best, differences = choose(found, default, [fold.outcome for fold in folds], seed)
             value = best_trial.value if best_trial is not None else None
             of_default = next(
@@ -279,6 +306,7 @@ def search(
     record: Callable[[optuna.Study, optuna.trial.FrozenTrial], None],
     budget_seconds: float | None = None,
     draw: Callable[[optuna.Trial], Recipe] = suggest,
+    prune: bool = True,
 ) -> None:
     """Make `trials` further trials: the mean normalized Gini over the folds, given up where it falls behind.
 
@@ -290,20 +318,29 @@ def search(
         Called with every finished trial.
     draw
         The search space.
+    prune
+        Whether what falls behind is given up: behind the study's pruner, or its family's best (:mod:`.pruning`).
     """
     import optuna
+
+    rivals = Rivals()
+    actual = [fold.outcome.future_value for fold in folds]
 
     def objective(trial: optuna.Trial) -> float:
         recipe = draw(trial)
         ginis: list[float] = []
+        scores: list[NDArray[np.float64]] = []
         for number, fold in enumerate(folds):
             parts = fold.predict(recipe, threads=threads)
             ginis.append(normalized_gini(fold.outcome.future_value, parts.expected_value))
+            scores.append(parts.expected_value)
             trial.report(float(np.mean(ginis)), number)
-            if number + 1 < len(folds) and trial.should_prune():
+            may_stop = prune and number + 1 < len(folds)
+            if may_stop and (rivals.outdo(recipe.family, actual, scores) or trial.should_prune()):
                 trial.set_user_attr("ginis", ginis)
                 raise optuna.TrialPruned
         trial.set_user_attr("ginis", ginis)
+        rivals.finished(recipe.family, float(np.mean(ginis)), scores)
         return float(np.mean(ginis))
 
     if trials > 0:
@@ -311,7 +348,7 @@ def search(
 
 
 def candidates(
-    default: Recipe, tuned: Mapping[str, Recipe], folds: Sequence[FoldData], *, threads: int
+    default: Recipe, tuned: Mapping[str, Recipe], folds: Sequence[FoldData], *, returners: int, threads: int
 ) -> dict[str, tuple[Recipe, list[Parts]]]:
     """The default recipe and those that may take its place, and what each predicts of every fold, bagged.
 
@@ -321,71 +358,105 @@ def candidates(
         A blend; it stays if nothing is better.
     tuned
         The best recipe found of each family of XGBoost.
+    returners
+        How many the model has to learn from in the end: more than the folds had, which are earlier.
     """
-    histories = [fold.history for fold in folds]
+    seen = [int(np.count_nonzero(fold.is_return)) for fold in folds]
+    even = default.history_weight
 
     def predicted(recipe: Recipe) -> list[Parts]:
         return [fold.predict(recipe, threads=threads, bags=recipe.bags) for fold in folds]
 
+    def weight_with(weight: float, count: int) -> float:
+        return history_weight(weight, count / float(np.mean(seen)), even=even)
+
     found: dict[str, tuple[Recipe, list[Parts]]] = {}
-    for stem, recipe in {"": default, "tuned_": tuned.get("hurdle", default)}.items():
-        alone = recipe.model_copy(update={"family": "hurdle", "history_weight": default.history_weight})
+    for stem, recipe in {"": default, TUNED: tuned.get("hurdle", default)}.items():
+        alone = recipe.model_copy(update={"family": "hurdle", "history_weight": even})
         if any(alone == known for known, _ in found.values()):
             continue
         hurdle = predicted(alone)
         found[f"{stem}hurdle"] = (alone, hurdle)
-        for weight in sorted({*HISTORY_WEIGHTS, default.history_weight}):
-            blend = alone.model_copy(update={"family": "blend", "history_weight": weight})
-            mixed = [mix(parts, history, weight) for parts, history in zip(hurdle, histories, strict=True)]
+        for weight in sorted({*HISTORY_WEIGHTS, even}):
+            blend = alone.model_copy(update={"family": "blend", "history_weight": weight_with(weight, returners)})
+            mixed = [
+                mix(parts, fold.history, weight_with(weight, count))
+                for parts, fold, count in zip(hurdle, folds, seen, strict=True)
+            ]
             found[f"{stem}blend_{100 * weight:.0f}"] = (blend, mixed)
     for family in ("offset", "tweedie"):
         if family in tuned:
-            found[family] = (tuned[family], predicted(tuned[family]))
-    found["btyd"] = (default.model_copy(update={"family": "btyd"}), histories)
+            found[TUNED + family] = (tuned[family], predicted(tuned[family]))
+    found["btyd"] = (default.model_copy(update={"family": "btyd"}), [fold.history for fold in folds])
     return found
+
+
+def history_weight(weight: float, growth: float, *, even: float) -> float:
+    """Weight of buy till you die with `growth` times as many returners to learn from.
+
+    It counts for as many returners as before, so that its weight shrinks as they become more. It stays on its side of
+    the even weight: of the other side the folds said nothing.
+
+    Examples
+    --------
+    >>> history_weight(0.25, 3.0, even=0.5)
+    0.1
+    >>> history_weight(0.75, 9.0, even=0.5)
+    0.5
+    """
+    if weight == even:
+        return even
+    grown = weight / (weight + (1 - weight) * growth)
+    bounded = min(grown, even) if weight < even else max(grown, even)
+    return min(max(round(bounded, 3), 0.001), 0.999)
 
 
 def choose(
     found: Mapping[str, tuple[Recipe, Sequence[Parts]]], default: Recipe, outcomes: Sequence[Outcome], seed: int
 ) -> tuple[Recipe, dict[str, Difference]]:
-    """Keep the default recipe unless another is better in the paired bootstrap over the folds.
+    """Keep the default recipe unless another is better by a paired verdict over the folds.
 
-    Better is who ranks customers better by value (normalized Gini), or better by who returns (ROC AUC, which the few
-    large customers blur less) and no worse by value. Of several that can't be told from the best of them, the one that
-    leans least on buy till you die is chosen: the model will be fitted on more labels than the folds had, which is to
-    XGBoost's advantage alone; of equals the one with the highest mean Gini.
+    Better is whose mean normalized Gini is higher, if one of three paired differences says so beyond noise and none
+    says the opposite: in normalized Gini, in ROC AUC of returning, or in the spend explained (:mod:`clv.deviance`); a
+    few large customers blur the Gini of a small shop. Of several the one with the highest mean Gini is taken. What was
+    tuned on these very folds takes the place of what was not only if it is better than that in turn.
 
     Returns
     -------
     Recipe
         The chosen one.
     dict
-        The paired differences in normalized Gini from the default, of those whose mean Gini is above its.
+        The paired differences in normalized Gini from the default, of those whose mean Gini is above its, with the
+        verdict of all three.
     """
     mean = {
         name: np.mean([normalized_gini(o.future_value, p.expected_value) for p, o in zip(parts, outcomes, strict=True)])
         for name, (_, parts) in found.items()
     }
-    [holder] = [name for name, (recipe, _) in found.items() if recipe == default]
+    holder = next(name for name, (recipe, _) in found.items() if recipe == default)
     names = [name for name in found if mean[name] > mean[holder]]
     draws = resample({name: found[name][1] for name in [holder, *names]}, outcomes, rng=np.random.default_rng(seed))
-    differences = {name: paired(draws, name, holder) for name in names}
-    better = [
-        name
-        for name, d in differences.items()
-        if d["normalized_gini"].verdict == "better"
-        or (d["roc_auc"].verdict == "better" and d["normalized_gini"].verdict != "worse")
-    ]
-    best = max(better, key=lambda name: mean[name], default=holder)
-    equals = [name for name in better if paired(draws, name, best)["normalized_gini"].verdict != "worse"]
-    chosen = min(equals, key=lambda name: (_leaning(found[name][0]), -mean[name]), default=holder)
-    return found[chosen][0], {name: d["normalized_gini"] for name, d in differences.items()}
 
+    def over(name: str, reference: str) -> Difference:
+        by_metric = paired(draws, name, reference)
+        deviance = explained(found[name][1], found[reference][1], outcomes)
+        verdicts = {by_metric["normalized_gini"].verdict, by_metric["roc_auc"].verdict, deviance.verdict}
+        joint: Verdict = "not distinguishable"
+        if len(verdicts - {joint}) == 1:
+            [joint] = verdicts - {joint}
+        return replace(by_metric["normalized_gini"], verdict=joint)
 
-def _leaning(recipe: Recipe) -> float:
-    """How much a recipe leans on buy till you die; one that starts from it counts as just more than none."""
-    own = {"blend": recipe.history_weight, "offset": 0.01, "btyd": 1.0}
-    return own.get(recipe.family, 0.0)
+    differences = {name: over(name, holder) for name in names}
+    for is_tuned in (False, True):
+        better = [
+            name
+            for name in names
+            if name.startswith(TUNED) == is_tuned
+            and mean[name] > mean[holder]
+            and over(name, holder).verdict == "better"
+        ]
+        holder = max(better, key=lambda name: mean[name], default=holder)
+    return found[holder][0], differences
 
 
 def protocol_of(shop: Shop) -> Plan:
@@ -411,25 +482,51 @@ def protocol_of(shop: Shop) -> Plan:
 def untuned_recipe(workspace: Workspace) -> Recipe:
     """The default recipe for this shop."""
     protocol = protocol_of(workspace.shop())
-    if not protocol.is_short or not protocol.train:
-        return default_recipe(is_short=protocol.is_short)
+    if not protocol.is_short:
+        return default_recipe(is_short=False)
+    return default_recipe(is_short=True, returners=_returners(workspace, protocol))
+
+
+def _returners(workspace: Workspace, protocol: Plan) -> int:
+    """How many labels of who returned the registered model learns from."""
+    if not protocol.train:
+        return 0
     days = ", ".join(f"date '{cutoff}'" for cutoff in protocol.train)
     [found] = workspace.warehouse.query(
         f"select count(*) as returners from marts.customer_snapshots where is_return and cutoff_date in ({days})"
     ).to_pylist()
-    return default_recipe(is_short=True, returners=int(found["returners"]))
+    return int(found["returners"])
 
 
 def bin_folds(workspace: Workspace, protocol: Plan) -> list[FoldData]:
-    """Encode once every fold that somebody returned in."""
+    """Encode once every fold that somebody returned in, and that had enough returners to learn from."""
     needed = sorted({cutoff for fold in protocol.folds for cutoff in (*fold.train, fold.test)})
     snapshots = workspace.snapshots(needed)
-    pairs = [(snapshots.at(*fold.train), snapshots.at(fold.test)) for fold in protocol.folds]
     horizon_days = workspace.shop().horizon_days
-    return [_fold(workspace, train, test, horizon_days) for train, test in pairs if can_learn(train, test)]
+    returners = _returners(workspace, protocol)
+    parts = [(fold.test, snapshots.at(*fold.train), snapshots.at(fold.test)) for fold in protocol.folds]
+    return [
+        _fold(workspace, cutoff, train, test, horizon_days)
+        for cutoff, train, test in parts
+        if can_judge(train.is_return, test.is_return, returners)
+    ]
 
 
-def _fold(workspace: Workspace, train: Snapshots, test: Snapshots, horizon_days: int) -> FoldData:
+def can_judge(train: NDArray[np.bool_], test: NDArray[np.bool_], returners: int) -> bool:
+    """Whether a fold says something about a model that has `returners` to learn from in the end.
+
+    From a handful of returners XGBoost learns nothing, and what starts from BG/NBD stays there: a fold with so few
+    would speak for such models just where they are not yet what they will be.
+
+    Parameters
+    ----------
+    train, test
+        Who returned, among the fold's snapshots to learn from and to predict.
+    """
+    return bool(test.any()) and np.count_nonzero(train) >= max(1.0, FEWEST_LABELS * returners)
+
+
+def _fold(workspace: Workspace, cutoff: date, train: Snapshots, test: Snapshots, horizon_days: int) -> FoldData:
     encoder = make_encoder(workspace.contract, train.frame)
     matrix, rows = encoder.encode(test.frame), encoder.encode(train.frame)
     history = fit_history(encoder, test.frame, horizon_days)
@@ -443,6 +540,8 @@ def _fold(workspace: Workspace, train: Snapshots, test: Snapshots, horizon_days:
         history=history.predict_parts(matrix),
         start=history.predict_parts(rows),
         seed=workspace.settings.seed,
+        customer_fold=customer_folds(train.customer_id, train.is_return),
+        cutoff=cutoff,
     )
 
 
@@ -471,7 +570,7 @@ def shop_tags(shop: Shop) -> dict[str, object]:
 
 
 def _default_parameters(family: str) -> dict[str, Any]:
-    left_out = {"family", "history_weight", "bags", "tweedie_power"}
+    left_out = {"family", "history_weight", "bags", "patience", "trees", "value_trees", "tweedie_power"}
     return {"family": family, **Recipe().model_dump(exclude=left_out)}
 
 

@@ -19,7 +19,7 @@ def tags() -> dict[str, str]:
     return {
         _PREFIX + MODELS: _view(
             "Models",
-            "metrics.normalized_gini > -2",
+            "metrics.gini_over_best_baseline > -2",  # tested out of time; monitor and backtest have none
             order_by="attributes.start_time",
             columns=[
                 *(f"metrics.`{name}`" for name in ("normalized_gini", "normalized_gini_low", "normalized_gini_high")),
@@ -37,7 +37,10 @@ def tags() -> dict[str, str]:
             columns=[
                 "metrics.`cv_gini`",
                 *(f"metrics.`gini_fold_{number}`" for number in (1, 2, 3)),
-                *(f"params.`{name}`" for name in ("family", "trees", "max_depth", "learning_rate", "min_child_weight")),
+                *(
+                    f"params.`{name}`"
+                    for name in ("family", "max_depth", "learning_rate", "min_child_weight", "subsample")
+                ),
                 "tags.`clv.state`",
             ],
         ),

@@ -13,6 +13,7 @@ from serving import openapi, problems
 from serving.border import HEADER, Border
 from serving.features import FeatureStore
 from serving.holder import Holder
+from serving.log_places import place_of
 from serving.metrics import Metrics
 from serving.prediction_log import PredictionLog
 from serving.registry import Registry
@@ -20,7 +21,7 @@ from serving.report import Reporter
 from serving.routes import customers, explain, health, metrics, model, portfolio, predict
 from serving.service import Service, check_key
 from serving.settings import ServingSettings
-from serving.shop import ScoredShop
+from serving.shop import ScoredShop, source_of
 
 
 def create_app(settings: ServingSettings) -> FastAPI:
@@ -33,14 +34,15 @@ def create_app(settings: ServingSettings) -> FastAPI:
     """
     features = FeatureStore(settings.threads)
     registry = Registry(settings.tracking_uri, settings.model_uri)
+    place = place_of(settings)
     service = Service(
         settings=settings,
         holder=Holder(registry, features, settings.poll_seconds),
         features=features,
-        shop=ScoredShop(settings.warehouse, settings.threads),
+        shop=ScoredShop(source_of(settings)),
         reporter=Reporter(registry, settings.poll_seconds),
         metrics=Metrics(),
-        log=PredictionLog(settings.prediction_log, settings.prediction_log_rows) if settings.prediction_log else None,
+        log=PredictionLog(place, settings.prediction_log_rows, settings.prediction_log_seconds) if place else None,
     )
 
     @asynccontextmanager

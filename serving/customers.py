@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
 
 Column = Sequence[Any] | NDArray[Any]
 """One feature of all customers: numbers or texts, None or NaN where it is not known."""
+
+_FEW = 100
+"""Customers whose numbers cost less than a call for each feature."""
 
 
 @dataclass(frozen=True)
@@ -60,11 +64,17 @@ class Coder:
 
     def matrix(self, customers: Customers) -> NDArray[np.float32]:
         """The encoded matrix, shape (n, features), missing as NaN."""
-        values = [
-            customers.columns[name] if codes is None else list(map(codes.get, customers.columns[name]))
+        count = len(customers)
+        columns = [
+            customers.columns[name] if codes is None else map(codes.get, customers.columns[name])
             for name, codes in self._codes.items()
         ]
-        return np.array(values, dtype=np.float64).T.astype(np.float32, order="C")
+        if count <= _FEW:
+            return np.fromiter(chain.from_iterable(columns), np.float32).reshape(len(columns), count).T.copy()
+        matrix = np.empty((count, len(columns)), np.float32)
+        for place, column in enumerate(columns):
+            matrix[:, place] = column if isinstance(column, np.ndarray) else np.fromiter(column, np.float32, count)
+        return matrix
 
     def unknown(self, customers: Customers) -> dict[str, list[str]]:
         """Values outside the vocabulary, by feature; they are predicted as missing."""

@@ -139,6 +139,7 @@ def _open(threads: int, memory_limit: str) -> duckdb.DuckDBPyConnection:
             "enable_external_access": "false",
             "threads": str(threads),
             "memory_limit": memory_limit,
+            "temp_directory": "",  # what people have bought stays in memory
         },
     )
 

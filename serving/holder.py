@@ -13,6 +13,7 @@ from clv.errors import ClvError
 from serving.check import ModelRefusedError, check, check_successor
 from serving.customers import Coder
 from serving.features import FeatureStore
+from serving.forest import compiled
 from serving.model import ServedModel
 from serving.registry import Registry, Version
 from serving.schemas import CustomerReader
@@ -154,6 +155,7 @@ class Holder:
             folder=folder,
             reader=CustomerReader(predictor.about["contract"]),
             coder=Coder(predictor.encoder),
+            forest=compiled(predictor),
             loaded_at=datetime.now(UTC),
         )
         _settle_memory()

@@ -8,6 +8,9 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from serving.mirror import Mirror
+from serving.shop_source import Source
+
 if TYPE_CHECKING:
     from serving.service import Service
 
@@ -78,8 +81,27 @@ class Metrics:
             _sample("clv_prediction_log_rows_total", log.written if log else 0),
             *_family("clv_prediction_log_dropped_rows_total", "counter", "Predictions the log had no room for."),
             _sample("clv_prediction_log_dropped_rows_total", log.dropped if log else 0),
+            *_family("clv_prediction_log_failures_total", "counter", "Attempts to write the log that failed."),
+            _sample("clv_prediction_log_failures_total", log.failures if log else 0),
+            *_shop(service.shop.source),
         ]
         return "\n".join(lines) + "\n"
+
+
+def _shop(source: Source) -> Iterator[str]:
+    """The copy of a shop in BigQuery, if there is to be one."""
+    if not isinstance(source, Mirror):
+        return
+    state = source.state
+    yield from _family("clv_shop_up", "gauge", "1 if the shop in BigQuery could be followed at the last attempt.")
+    yield _sample("clv_shop_up", int(state.is_known and state.trouble is None))
+    yield from _family("clv_shop_copies_total", "counter", "Scorings copied from BigQuery.")
+    yield _sample("clv_shop_copies_total", state.copies)
+    yield from _family("clv_shop_failures_total", "counter", "Attempts to follow the scored shop that failed.")
+    yield _sample("clv_shop_failures_total", state.failures)
+    if state.at is not None:
+        yield from _family("clv_shop_copied_timestamp_seconds", "gauge", "When the copy that is shown was made.")
+        yield _sample("clv_shop_copied_timestamp_seconds", state.at.timestamp())
 
 
 def _family(name: str, kind: str, description: str) -> tuple[str, str]:

@@ -16,6 +16,7 @@ from pydantic_core import to_json
 
 from clv.predictor import Parts
 from serving.customers import Coder
+from serving.forest import FEWEST, BitForest
 from serving.helpers import Helpers
 from serving.registry import Version
 from serving.schemas import CustomerReader
@@ -49,6 +50,8 @@ class ServedModel:
         Checks request bodies against its contract.
     coder
         Encodes customers for it.
+    forest
+        Its trees for many customers; None if XGBoost's own have to do.
     loaded_at
         When this service loaded it.
     """
@@ -58,6 +61,7 @@ class ServedModel:
     folder: Path
     reader: CustomerReader
     coder: Coder
+    forest: BitForest | None
     loaded_at: datetime
 
     @property
@@ -95,10 +99,15 @@ class ServedModel:
         """Both parts of the answer for an encoded matrix of customers; many of them are shared out."""
         pieces = min(helpers.count, len(matrix) // _FEWEST_SHARED)
         if pieces < 2:
-            return self.predictor.predict_matrix(matrix)
-        shared = helpers.map(self.predictor.predict_matrix, np.array_split(matrix, pieces))
+            return self._parts(matrix)
+        shared = helpers.map(self._parts, np.array_split(matrix, pieces))
         p_return, value_if_return = zip(*((parts.p_return, parts.value_if_return) for parts in shared), strict=True)
         return Parts(np.concatenate(p_return), np.concatenate(value_if_return))
+
+    def _parts(self, matrix: NDArray[np.float32]) -> Parts:
+        if self.forest is None or len(matrix) < FEWEST:
+            return self.predictor.predict_matrix(matrix)
+        return self.predictor.predict_matrix(matrix, self.forest.margins(matrix))
 
     def columns(self, matrix: NDArray[np.float32], helpers: Helpers) -> dict[str, NDArray[np.float64]]:
         """All columns of the answer for an encoded matrix of customers, none of it if there is no customer."""

@@ -85,8 +85,9 @@ class CustomerReader:
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return self._read_with_care(body, max_rows)
         _check_count(len(customers), max_rows)
-        rows = zip(*(msgspec.structs.astuple(one.features) for one in customers), strict=True)
-        return Customers([one.customer_id for one in customers], dict(zip(self._names, rows, strict=True)))
+        rows = map(msgspec.structs.astuple, [one.features for one in customers])
+        columns = dict(zip(self._names, zip(*rows, strict=True), strict=True))
+        return Customers([one.customer_id for one in customers], columns)
 
     def _read_with_care(self, body: bytes, max_rows: int) -> Customers:
         """The same by pydantic, which tells what is wrong."""

@@ -64,8 +64,9 @@ class Service:
         object.__setattr__(self, "helpers", Helpers(self.settings.threads))
 
     def start(self) -> None:
-        """Begin to follow the registry and to log."""
+        """Begin to follow the registry and the shop, and to log."""
         self.holder.start()
+        self.shop.source.start()
         if self.log is not None:
             self.log.start()
 
@@ -75,7 +76,7 @@ class Service:
         if self.log is not None:
             self.log.stop()
         self.helpers.close()
-        self.shop.close()
+        self.shop.source.close()
         self.features.close()
 
     def note(

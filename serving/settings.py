@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from clv.errors import InputError
-from clv.settings import Settings, usable_cores
+from clv.machine import usable_cores
+from clv.settings import Settings
 
 MEBIBYTE = 1024 * 1024
 
@@ -29,6 +30,8 @@ _ENVIRONMENT = {
     "CLV_CORS_ORIGINS": "cors_origins",
     "CLV_PREDICTION_LOG": "prediction_log",
     "CLV_PREDICTION_LOG_ROWS": "prediction_log_rows",
+    "CLV_PREDICTION_LOG_SECONDS": "prediction_log_seconds",
+    "CLV_SCORED_SHOP": "scored_shop",
 }
 
 
@@ -42,7 +45,8 @@ class ServingSettings(BaseModel):
     model_uri
         Which model to serve: by stage, alias (``models:/clv@production``), version (``models:/clv/3``) or run.
     poll_seconds
-        How often the registry is asked whether another version stands behind the URI.
+        How often the registry is asked whether another version stands behind the URI, and BigQuery whether the shop was
+        scored anew.
     max_rows, max_purchase_rows
         Most customers in one ``POST /predict``, most purchases in one ``POST /predict/purchases``.
     max_body_bytes, max_purchases_body_bytes
@@ -64,10 +68,16 @@ class ServingSettings(BaseModel):
         How long requests in flight may go on after the signal to end.
     cors_origins
         Origins of web pages that may ask, ``*`` for all; none by default.
+    scored_shop
+        Whether the scored shop is shown; if not, all else works, and no right to read the warehouse is needed.
     prediction_log
-        Folder for a log of all predictions as Parquet files; none by default.
+        Folder for a log of all predictions as Parquet files, or ``warehouse``; none by default.
     prediction_log_rows
         Most predictions that wait to be logged; more are dropped and counted.
+    prediction_log_seconds
+        How long predictions are collected before they are written together; by default what suits the place.
+    common
+        Settings that the service shares with the command line: the home, and stand-ins for BigQuery.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
@@ -87,8 +97,17 @@ class ServingSettings(BaseModel):
     queue_seconds: float = Field(default=30, gt=0)
     shutdown_seconds: int = Field(default=30, ge=1)
     cors_origins: tuple[str, ...] = ()
-    prediction_log: Path | None = None
+    scored_shop: bool = True
+    prediction_log: Literal["warehouse"] | Path | None = None
     prediction_log_rows: int = Field(default=200_000, ge=1)
+    prediction_log_seconds: float | None = Field(default=None, gt=0)
+    common: Settings = Field(default_factory=Settings)
+
+    @field_validator("prediction_log", mode="before")
+    @classmethod
+    def _off(cls, value: Any) -> Any:
+        """Take the word for none, which would make a strange folder."""
+        return None if value == "off" else value
 
     @field_validator("cors_origins", mode="before")
     @classmethod
@@ -111,9 +130,10 @@ class ServingSettings(BaseModel):
             field: environment[name] for name, field in _ENVIRONMENT.items() if environment.get(name)
         }
         values |= {field: value for field, value in overrides.items() if value is not None}
-        home = Settings.from_environment(environment)
-        values.setdefault("tracking_uri", home.tracking_uri)
-        values.setdefault("warehouse", home.warehouse)
+        common = Settings.from_environment(environment)
+        values.setdefault("common", common)
+        values.setdefault("tracking_uri", common.tracking_uri)
+        values.setdefault("warehouse", common.warehouse)
         try:
             return cls(**values)
         except ValidationError as error:

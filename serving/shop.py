@@ -5,9 +5,9 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,11 @@ import duckdb
 import pyarrow.parquet as pq
 
 from clv.predictor import Parts
+from serving.bigquery import is_bigquery, open_bigquery
+from serving.mirror import Mirror
 from serving.problems import Problem, invalid_field
+from serving.settings import ServingSettings
+from serving.shop_source import CATALOG, NONE_SCORED, NoShop, Source, WarehouseFile
 
 COLUMNS = (
     "customer_id",
@@ -45,34 +49,16 @@ _BATCH_ROWS = 50_000
 
 
 class ScoredShop:
-    """Reads the warehouse file; of a shop in BigQuery it says that it is there.
-
-    A writer puts a new file in the place of the old one, so the file is opened anew when another one stands there.
-    BigQuery bills every page of a table by the columns it scans and answers in a second: no place for an app to leaf
-    through.
+    """Reads the scored shop from its source.
 
     Parameters
     ----------
-    warehouse
-        Address of the warehouse.
-    threads
-        DuckDB's threads.
+    source
+        Gives cursors on it.
     """
 
-    def __init__(self, warehouse: str, threads: int) -> None:
-        self._warehouse = warehouse
-        kind, _, rest = warehouse.partition("://")
-        self._file = Path(rest[1:]).absolute() if kind == "duckdb" and len(rest) > 1 else None
-        self._threads = threads
-        self._lock = threading.Lock()
-        self._opened: tuple[tuple[int, int, int], duckdb.DuckDBPyConnection] | None = None
-
-    def close(self) -> None:
-        """Let go of the file."""
-        with self._lock:
-            if self._opened is not None:
-                self._opened[1].close()
-                self._opened = None
+    def __init__(self, source: Source) -> None:
+        self.source = source
 
     def total(self) -> float | None:
         """Total expected value of the scored shop; None where there is none."""
@@ -193,9 +179,8 @@ class ScoredShop:
 
     @contextmanager
     def _cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A cursor on the file as it is now; one that was opened before goes on reading the file it knows."""
-        with self._lock:
-            cursor = self._connection().cursor()
+        """A cursor on the shop as it is now."""
+        cursor = self.source.cursor()
         try:
             yield cursor
         except (duckdb.IOException, duckdb.OutOfMemoryException) as error:
@@ -203,40 +188,23 @@ class ScoredShop:
         finally:
             cursor.close()
 
-    def _connection(self) -> duckdb.DuckDBPyConnection:
-        if self._warehouse.startswith("bigquery://"):
-            raise Problem(
-                501,
-                f"The scored shop is in {self._warehouse}, which this service does not read; query the table "
-                "customer_predictions of the marts there, or send customers to POST /predict and POST /portfolio.",
-            )
-        try:
-            if self._file is None:
-                raise FileNotFoundError
-            stat = self._file.stat()
-        except OSError:
-            raise _none_scored() from None
-        version = (stat.st_ino, stat.st_mtime_ns, stat.st_size)
-        if self._opened is not None:
-            if self._opened[0] == version:
-                return self._opened[1]
-            self._opened[1].close()
-            self._opened = None
-        # Attached to a fresh database in memory: DuckDB shares instances by path and would hand out the old file.
-        connection = duckdb.connect(":memory:", config={"threads": str(self._threads), "memory_limit": "1GB"})
-        try:
-            connection.execute(f"attach '{str(self._file).replace(chr(39), chr(39) * 2)}' as shop (read_only)")
-            connection.execute("set enable_external_access = false")
-        except duckdb.Error as error:
-            connection.close()
-            raise Problem(503, f"The warehouse can't be opened: {type(error).__name__}.") from error
-        self._opened = version, connection
-        return connection
+
+def source_of(settings: ServingSettings) -> Source:
+    """Where these settings say that the scored shop is."""
+    if not settings.scored_shop:
+        return NoShop("This service shows no scored shop; it is switched off by CLV_SCORED_SHOP.")
+    if is_bigquery(settings):
+        opened = partial(open_bigquery, settings)
+        return Mirror(opened, settings.warehouse, threads=settings.threads, seconds=settings.poll_seconds)
+    kind, _, rest = settings.warehouse.partition("://")
+    if kind == "duckdb" and len(rest) > 1:
+        return WarehouseFile(Path(rest[1:]).absolute(), settings.threads)
+    return NoShop(NONE_SCORED)
 
 
 def _summary(cursor: duckdb.DuckDBPyConnection) -> dict[str, Any]:
     """Which scoring it is; also makes the file's schemas the ones that are meant."""
-    cursor.execute("use shop")
+    cursor.execute(f"use {CATALOG}")
     try:
         row = cursor.execute(
             """
@@ -245,7 +213,7 @@ def _summary(cursor: duckdb.DuckDBPyConnection) -> dict[str, Any]:
             """
         ).fetchall()[0]
     except duckdb.CatalogException:
-        raise _none_scored() from None
+        raise Problem(404, NONE_SCORED) from None
     as_of_date, horizon_days, scored_by, customers, expected_value = row
     return {
         "as_of_date": str(as_of_date),
@@ -275,10 +243,6 @@ def _features(
 
 def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
-
-
-def _none_scored() -> Problem:
-    return Problem(404, "No shop has been scored yet; `clv score` writes what is shown here.")
 
 
 def _write_cursor(sort: str, value: Any, customer_id: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,9 +29,15 @@ OTHERS_PER_RETURNER = 15
 FEWEST_OTHERS = 0.25
 """Smallest share of the others in a bag."""
 
+CUSTOMER_FOLDS = 5
+"""A bag holds out one fold of the customers, to see when another round of boosting no longer helps."""
+
 MONOTONE_RETURN = {"purchase_count": 1, "recency_days": -1}
 MONOTONE_VALUE = {"amount_mean": 1}
 """Signs of what a feature may do, if the recipe asks for it."""
+
+
+Pair = tuple[xgb.QuantileDMatrix, xgb.QuantileDMatrix]
 
 
 @dataclass(frozen=True)
@@ -48,6 +54,8 @@ class Binned:
         What the boosters start from.
     form
         How the boosters are read; for ``offset`` the rows carry the margins they start from.
+    held_out
+        The same as `returns` and `values` of the customers that were held out; None if nobody was.
     """
 
     returns: xgb.QuantileDMatrix
@@ -55,6 +63,7 @@ class Binned:
     base_rate: float
     mean_value: float
     form: str = "hurdle"
+    held_out: Pair | None = None
 
 
 def make_encoder(contract: Contract, X: pd.DataFrame) -> Encoder:
@@ -67,6 +76,23 @@ def make_encoder(contract: Contract, X: pd.DataFrame) -> Encoder:
     return Encoder(tuple(contract.names), vocabulary)
 
 
+def customer_folds(customer_id: NDArray[np.object_], is_return: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """Put the customers into ``CUSTOMER_FOLDS`` folds, all snapshots of one into the same, and returners into each.
+
+    Returns
+    -------
+    numpy array
+        Fold of each row, shape (n,); it depends on who the customers are, not on the order of the rows.
+    """
+    code, customers = pd.factorize(customer_id, sort=True)
+    ever = np.zeros(len(customers), dtype=bool)
+    np.logical_or.at(ever, code, is_return)
+    shuffled = np.lexsort((pd.util.hash_array(np.asarray(customers, dtype=object)), ever))
+    fold = np.empty(len(customers), dtype=np.intp)
+    fold[shuffled] = np.arange(len(customers)) % CUSTOMER_FOLDS
+    return fold[code]
+
+
 def bin_rows(
     encoder: Encoder,
     matrix: NDArray[np.float32],
@@ -76,6 +102,7 @@ def bin_rows(
     seed: int,
     form: str = "hurdle",
     start: Parts | None = None,
+    held_out: NDArray[np.bool_] | None = None,
 ) -> Binned:
     """Bin a bag of an encoded matrix of labelled snapshots: every returner, and all or a part of the others.
 
@@ -88,6 +115,8 @@ def bin_rows(
         One of the predictor's ``FORMS``.
     start
         What buy till you die says of the rows, for ``offset``.
+    held_out
+        Rows that are not learnt from, shape (n,). Nobody is held out where that would leave no returner on either side.
 
     Raises
     ------
@@ -113,21 +142,34 @@ def bin_rows(
         "enable_categorical": True,
         "max_bin": MAX_BIN,
     }
-    returns = xgb.QuantileDMatrix(matrix[rows], label=is_return[rows].astype(np.float32), weight=weight, **shape)
     base_rate, mean_value = float(np.mean(is_return)), float(np.mean(spend[returners]))
+    paid = np.where(is_return, spend, 0.0)
     if form == "tweedie":
-        paid = np.where(is_return, spend, 0.0)
-        values = xgb.QuantileDMatrix(matrix[rows], label=paid[rows], weight=weight, ref=returns, **shape)
-        return Binned(returns, values, base_rate, float(np.mean(paid)), form)
-    values = xgb.QuantileDMatrix(matrix[returners], label=spend[returners], **shape)
+        mean_value = float(np.mean(paid))
     if form == "offset":
         if start is None:
             raise ValueError("An offset model needs what buy till you die says.")
         p_start, value_start = start_margins(start)
-        returns.set_base_margin(p_start[rows].astype(np.float32))
-        values.set_base_margin(value_start[returners].astype(np.float32))
         base_rate, mean_value = 0.5, 1.0  # margins of 0: all is in the rows'
-    return Binned(returns, values, base_rate, mean_value, form)
+
+    def binned(chosen: NDArray[np.bool_], bins_of: Sequence[xgb.DMatrix | None] = (None, None)) -> Pair:
+        inner, came = chosen[rows], returners[chosen[returners]]
+        kept = rows[inner]
+        labels, weights = is_return[kept].astype(np.float32), weight[inner]
+        returns = xgb.QuantileDMatrix(matrix[kept], label=labels, weight=weights, ref=bins_of[0], **shape)
+        if form == "tweedie":
+            ref = bins_of[1] or returns
+            return returns, xgb.QuantileDMatrix(matrix[kept], label=paid[kept], weight=weights, ref=ref, **shape)
+        values = xgb.QuantileDMatrix(matrix[came], label=spend[came], ref=bins_of[1], **shape)
+        if form == "offset":
+            returns.set_base_margin(p_start[kept].astype(np.float32))
+            values.set_base_margin(value_start[came].astype(np.float32))
+        return returns, values
+
+    if held_out is None or not is_return[held_out].any() or not is_return[~held_out].any():
+        return Binned(*binned(np.ones(len(matrix), dtype=bool)), base_rate, mean_value, form)
+    learnt = binned(~held_out)
+    return Binned(*learnt, base_rate, mean_value, form, binned(held_out, learnt))
 
 
 def fit_boosters(binned: Binned, recipe: Recipe, *, seed: int, threads: int) -> Hurdle:
@@ -147,7 +189,8 @@ def fit_boosters(binned: Binned, recipe: Recipe, *, seed: int, threads: int) -> 
         {name: sign for name, sign in wanted.items() if recipe.monotone and name in names}
         for wanted in (MONOTONE_RETURN, MONOTONE_VALUE)
     ]
-    p_return = xgb.train(
+    out = binned.held_out or (None, None)
+    p_return = _boost(
         {
             **shared,
             "objective": "binary:logistic",
@@ -157,11 +200,13 @@ def fit_boosters(binned: Binned, recipe: Recipe, *, seed: int, threads: int) -> 
             "monotone_constraints": signs[0],
         },
         binned.returns,
-        num_boost_round=recipe.trees,
+        out[0],
+        rounds=recipe.trees,
+        patience=recipe.patience,
     )
     is_tweedie = binned.form == "tweedie"
     is_log_normal = recipe.value_objective == "lognormal" and not is_tweedie
-    value = xgb.train(
+    value = _boost(
         {
             **shared,
             **({"tweedie_variance_power": recipe.tweedie_power} if is_tweedie else {}),
@@ -172,16 +217,50 @@ def fit_boosters(binned: Binned, recipe: Recipe, *, seed: int, threads: int) -> 
             "monotone_constraints": signs[1],
         },
         binned.values,
-        num_boost_round=recipe.trees if is_tweedie else recipe.value_trees,
-        obj=_log_normal(binned.values) if is_log_normal else None,
+        out[1],
+        rounds=recipe.trees if is_tweedie else recipe.value_trees,
+        patience=recipe.patience,
+        is_log_normal=is_log_normal,
     )
     return Hurdle(p_return, _levelled(value, binned.values) if is_log_normal else value, binned.form)
 
 
-def _log_normal(data: xgb.DMatrix) -> Callable[[Any, xgb.DMatrix], tuple[Any, Any]]:
+def _boost(
+    parameters: dict[str, Any],
+    learnt: xgb.DMatrix,
+    held_out: xgb.DMatrix | None,
+    *,
+    rounds: int,
+    patience: int,
+    is_log_normal: bool = False,
+) -> xgb.Booster:
+    """Boost until the loss of the held-out rows no longer falls; with too few to hold any out, a few rounds only."""
+    log_normal: dict[str, Any] = {}
+    if is_log_normal:
+        parameters = {**parameters, "disable_default_eval_metric": True}
+        log_normal = {"obj": _log_gradient, "custom_metric": _log_error}
+    if patience == 0 or held_out is None:
+        few = rounds if patience == 0 else min(rounds, patience)
+        return xgb.train(parameters, learnt, few, obj=log_normal.get("obj"))
+    booster = xgb.train(
+        parameters,
+        learnt,
+        rounds,
+        evals=[(held_out, "held_out")],
+        early_stopping_rounds=patience,
+        verbose_eval=False,
+        **log_normal,
+    )
+    return booster[: booster.best_iteration + 1]
+
+
+def _log_gradient(margin: Any, data: xgb.DMatrix) -> tuple[Any, Any]:
     """Squared error of the logarithm; the margins are logarithms, as gamma regression's are."""
-    target = np.log(data.get_label())
-    return lambda margin, _: (margin - target, np.ones_like(margin))
+    return margin - np.log(data.get_label()), np.ones_like(margin)
+
+
+def _log_error(margin: Any, data: xgb.DMatrix) -> tuple[str, float]:
+    return "log_error", float(np.mean((margin - np.log(data.get_label())) ** 2))
 
 
 def _levelled(booster: xgb.Booster, data: xgb.DMatrix) -> xgb.Booster:

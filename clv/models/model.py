@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from clv.contract import Contract
 from clv.models.btyd import BTYDModel
-from clv.models.hurdle import bin_rows, fit_boosters, make_encoder
+from clv.models.hurdle import CUSTOMER_FOLDS, bin_rows, customer_folds, fit_boosters, make_encoder
 from clv.models.recipe import Recipe
 from clv.predictor import Encoder, History, Parts, Predictor
 
@@ -55,7 +55,8 @@ class Model:
         Parameters
         ----------
         X
-            Features of labelled snapshots, n rows; their label windows had closed by the cutoff of `today`.
+            Features of labelled snapshots and their ``customer_id``, n rows; their label windows had closed by the
+            cutoff of `today`.
         future_value, is_return
             Labels, shape (n,).
         today
@@ -74,15 +75,24 @@ class Model:
         matrix = encoder.encode(X)
         history = fit_history(encoder, today, horizon_days) if family in ("blend", "offset", "btyd") else None
         start = history.predict_parts(matrix) if history is not None and family == "offset" else None
-        seeds = range(self.seed, self.seed + self.recipe.bags) if family != "btyd" else ()
+        fold = customer_folds(X["customer_id"].to_numpy(dtype=object), is_return)
         hurdles = tuple(
             fit_boosters(
-                bin_rows(encoder, matrix, is_return, future_value, seed=seed, form=self.recipe.form, start=start),
+                bin_rows(
+                    encoder,
+                    matrix,
+                    is_return,
+                    future_value,
+                    seed=self.seed + bag,
+                    form=self.recipe.form,
+                    start=start,
+                    held_out=fold == bag % CUSTOMER_FOLDS if self.recipe.patience else None,
+                ),
                 self.recipe,
-                seed=seed,
+                seed=self.seed + bag,
                 threads=self.threads,
             )
-            for seed in seeds
+            for bag in range(self.recipe.bags if family != "btyd" else 0)
         )
         self.predictor_ = Predictor(
             encoder=encoder,

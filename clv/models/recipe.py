@@ -25,23 +25,25 @@ FEW_RETURNERS = 500
 class Recipe(BaseModel):
     """Family and hyper-parameters; the defaults are used where nothing was tuned.
 
-    No learner alone is good everywhere, their mix is; hence the default. The spend of
-    the few who return is learnt from far fewer rows than who returns, hence the smaller second model.
+    No learner alone is good everywhere, their mix is; hence the default. How many rounds of boosting help depends on
+    how many customers returned, a dozen or a hundred thousand; hence held-out customers say when to stop. The spend of
+    those who return is learnt from far fewer rows than who returns, hence the shallower second model.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     family: Family = "blend"
     history_weight: float = Field(default=0.5, gt=0, lt=1, description="share of BG/NBD and Gamma-Gamma in the blend")
-    bags: int = Field(default=3, ge=1, le=20, description="boosters with seeds of their own, averaged")
-    trees: int = Field(default=120, ge=1, le=5000, description="boosting rounds of P(return)")
+    bags: int = Field(default=5, ge=1, le=20, description="boosters with seeds and held-out customers of their own")
+    patience: int = Field(default=40, ge=0, description="rounds without a gain on held-out customers; 0: all rounds")
+    trees: int = Field(default=600, ge=1, le=5000, description="most boosting rounds of P(return)")
     max_depth: int = Field(default=4, ge=1, le=12)
-    learning_rate: float = Field(default=0.06, gt=0, le=1)
+    learning_rate: float = Field(default=0.04, gt=0, le=1)
     min_child_weight: float = Field(default=8.0, ge=0)
     subsample: float = Field(default=0.8, gt=0, le=1)
     colsample: float = Field(default=0.6, gt=0, le=1, description="share of columns a tree sees")
     reg_lambda: float = Field(default=5.0, ge=0)
-    value_trees: int = Field(default=80, ge=1, le=5000, description="boosting rounds of the spend of those who return")
+    value_trees: int = Field(default=600, ge=1, le=5000, description="most boosting rounds of the returners' spend")
     value_max_depth: int = Field(default=3, ge=1, le=12)
     value_min_child_weight: float = Field(default=20.0, ge=0)
     value_objective: Literal["gamma", "lognormal"] = Field(default="gamma", description="of the spend in a hurdle")

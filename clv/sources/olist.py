@@ -372,9 +372,9 @@ def write(
         orphaned = _drop_children(connection, table)
         loaded.append(Loaded(table.name, file.name, rows, dropped + orphaned, file.sha256))
         if dropped:
-            notes.append(f"{file.name}: {dropped:,} rows without {' or '.join(table.required)} were dropped.")
+            notes.append(f"{file.name}: rows without {' or '.join(table.required)}, which were dropped: {dropped:,}.")
         if orphaned:
-            notes.append(f"{file.name}: {orphaned:,} rows that belong to dropped rows were dropped with them.")
+            notes.append(f"{file.name}: rows of dropped rows, which were dropped with them: {orphaned:,}.")
     progress("checking that the tables fit together")
     for table in TABLES:
         if table.file in found:

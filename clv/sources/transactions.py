@@ -220,7 +220,7 @@ def write(
     ]
     for entry in loaded:
         if entry.dropped:
-            notes.append(f"{entry.file}: {entry.dropped:,} rows without customer, time or amount were dropped.")
+            notes.append(f"{entry.file}: rows without customer, time or amount, which were dropped: {entry.dropped:,}.")
     return loaded, notes, currency
 
 
@@ -483,12 +483,12 @@ class _Log:
             "purchased_at is not null and amount is not null group by customer_id, order_id, purchased_at, amount)",
         )
         says = {
-            f"{returns:,} rows have a negative amount and count as returns": returns,
-            f"{zeros:,} rows have a zero amount and are no purchase": zeros,
-            f"{rounded:,} amounts were rounded to four decimals": rounded,
-            f"{repeated:,} rows repeat another one in customer, time, amount and order; they were kept": repeated,
+            "rows with a negative amount, which count as returns": returns,
+            "rows with an amount of zero, which are no purchase": zeros,
+            "amounts that were rounded to four decimals": rounded,
+            "rows that repeat another one in customer, time, amount and order, and were kept": repeated,
         }
-        return [f"{sentence}." for sentence, times in says.items() if times]
+        return [f"{what}: {times:,}." for what, times in says.items() if times]
 
     def merge(self) -> None:
         """Write to ``raw.transactions`` what is complete, over the stored orders with the same id."""

@@ -7,9 +7,9 @@ from pathlib import Path
 from clv.errors import InputError
 from clv.settings import Settings
 from clv.warehouse.duckdb import DuckDBWarehouse
-from clv.warehouse.protocol import SCHEMAS, Warehouse
+from clv.warehouse.protocol import PREDICTION_LOG, SCHEMAS, Warehouse
 
-__all__ = ["SCHEMAS", "DuckDBWarehouse", "Warehouse", "open_warehouse"]
+__all__ = ["PREDICTION_LOG", "SCHEMAS", "DuckDBWarehouse", "Warehouse", "open_warehouse"]
 
 
 def open_warehouse(settings: Settings) -> Warehouse:

@@ -1,4 +1,4 @@
-"""The warehouse that grows: BigQuery datasets DATASET_raw, DATASET_staging, DATASET_intermediate and DATASET_marts.
+"""The warehouse that grows: BigQuery datasets DATASET_raw, _staging, _intermediate and _marts, and DATASET_serving.
 
 Answers come as Arrow through the Storage Read API. Tables come in by load jobs, which cost nothing and are atomic each;
 several together go to tables of their own first, then one transaction moves all rows.
@@ -15,7 +15,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pandas as pd
@@ -23,11 +25,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from google.api_core.exceptions import NotFound
 from google.cloud import bigquery
+from google.cloud.bigquery_storage_v1 import types as storage
 
 from clv.errors import InputError
 from clv.settings import Settings
 from clv.warehouse.google import Clients, clear_errors, make_clients
-from clv.warehouse.protocol import SCHEMAS
+from clv.warehouse.protocol import SCHEMAS, SHOP_SCHEMAS
 
 LABELS = {"project": "clv"}
 _TABLE_NAME = re.compile(rf"\b({'|'.join(SCHEMAS)})\.(\w+)")
@@ -131,14 +134,58 @@ class BigQueryWarehouse:
         columns = {field.name: field.field_type for field in job.schema or ()}
         return Estimate(int(job.total_bytes_processed or 0), len(job.referenced_tables), columns)
 
-    def has_table(self, schema: str, table: str) -> bool:
-        """Whether the table or view is there."""
+    def columns(self, schema: str, table: str) -> tuple[str, ...]:
+        """Columns of the table or view, none if it isn't there; nothing is scanned or billed."""
         with clear_errors(self.address):
             try:
-                self.clients.rest.get_table(self.table_id(schema, table), retry=self._retry)
+                found = self.clients.rest.get_table(self.table_id(schema, table), retry=self._retry)
             except NotFound:
-                return False
-        return True
+                return ()
+        return tuple(column.name for column in found.schema)
+
+    def has_table(self, schema: str, table: str) -> bool:
+        """Whether the table or view is there."""
+        return bool(self.columns(schema, table))
+
+    def changed_at(self, schema: str, table: str) -> datetime | None:
+        """When the table was last written, to the millisecond; None if it is not there. Asking costs nothing."""
+        # Not the etag: it is a hash of all there is to say of a table, some of which changes while the rows stay.
+        with clear_errors(self.address):
+            try:
+                found: datetime = self.clients.rest.get_table(self.table_id(schema, table), retry=self._retry).modified
+            except NotFound:
+                return None
+        return found
+
+    def scan(
+        self, schema: str, table: str, columns: Sequence[str] = (), where: str = "", rows: int = 100_000
+    ) -> Iterator[pa.RecordBatch]:
+        """Columns of one table, by default all, as Arrow batches by the Storage Read API alone: no query is run.
+
+        There is at least one batch, so that the columns are known of a table without rows, too.
+
+        Parameters
+        ----------
+        where
+            A condition on columns of the table; one on the column it is partitioned by spares the other partitions.
+        """
+        wanted = storage.ReadSession(
+            table=f"projects/{self.project}/datasets/{self.dataset}_{schema}/tables/{table}",
+            data_format=storage.DataFormat.ARROW,
+            read_options=storage.ReadSession.TableReadOptions(selected_fields=columns, row_restriction=where),
+        )
+        with clear_errors(self.address):
+            client: Any = self.clients.storage  # untyped
+            session = client.create_read_session(
+                parent=f"projects/{self.project}", read_session=wanted, max_stream_count=1
+            )
+            header = pa.ipc.read_schema(pa.py_buffer(session.arrow_schema.serialized_schema))
+            batches = (
+                pa.ipc.read_record_batch(pa.py_buffer(message.arrow_record_batch.serialized_record_batch), header)
+                for stream in session.streams
+                for message in client.read_rows(stream.name)
+            )
+            yield from _of_size(chain([pa.RecordBatch.from_pylist([], schema=header)], batches), rows)
 
     def _run(
         self,
@@ -161,11 +208,33 @@ class BigQueryWarehouse:
         with clear_errors(self.address):
             self._load(self.table_id(schema, table), batches, columns)
 
-    def _load(self, table_id: str, batches: Iterable[pa.RecordBatch], columns: pa.Schema) -> None:
+    def append(self, schema: str, table: str, rows: pa.Table, *, partition_by: str, cluster_by: str) -> None:
+        """Add rows by one load job; a table that is not there is made.
+
+        A load job costs nothing, all its rows come or none, and they can be deleted at once (streamed ones can't for a
+        while). A table takes 1,500 of them a day.
+
+        Parameters
+        ----------
+        partition_by, cluster_by
+            The column by whose days the table is partitioned, and the one by which rows lie together.
+        """
+        taker = bigquery.Table(self.table_id(schema, table), _fields(rows.schema))
+        taker.time_partitioning = bigquery.TimePartitioning(field=partition_by)
+        taker.clustering_fields = [cluster_by]
+        taker.labels = LABELS
+        with clear_errors(self.address):
+            self.clients.rest.create_table(taker, exists_ok=True, retry=self._retry)
+            self._load(self.table_id(schema, table), rows.to_batches(), rows.schema, is_added=True)
+
+    def _load(
+        self, table_id: str, batches: Iterable[pa.RecordBatch], columns: pa.Schema, *, is_added: bool = False
+    ) -> None:
+        how = bigquery.WriteDisposition
         configuration = bigquery.LoadJobConfig(
             source_format=bigquery.SourceFormat.PARQUET,
             schema=_fields(columns),
-            write_disposition=bigquery.WriteDisposition.WRITE_TRUNCATE,
+            write_disposition=how.WRITE_APPEND if is_added else how.WRITE_TRUNCATE,
             labels=LABELS,
         )
         with tempfile.TemporaryFile() as file:
@@ -242,23 +311,25 @@ class BigQueryWarehouse:
             )
         taker = bigquery.Table(self.table_id("raw", name + suffix), _fields(columns))
         taker.expires = datetime.now(UTC) + timedelta(days=1)
-        self.clients.rest.create_table(taker, retry=self._retry)
+        self.clients.rest.create_table(taker, exists_ok=True, retry=self._retry)  # its answer may have been lost
 
     def _drop_all_but(self, raw: Sequence[str]) -> None:
-        """Drop the raw tables of another source and everything derived."""
-        for schema in SCHEMAS:
+        """Drop the raw tables of another source and everything derived; what services have logged stays."""
+        for schema in SHOP_SCHEMAS:
             for item in self.clients.rest.list_tables(f"{self.project}.{self.dataset}_{schema}", retry=self._retry):
                 if schema != "raw" or (item.table_id not in raw and "__" not in item.table_id):
                     self.clients.rest.delete_table(item.reference, not_found_ok=True, retry=self._retry)
 
-    def erase(self, marks: Mapping[str, Sequence[str]], updates: Sequence[str] = ()) -> dict[str, int]:
+    def erase(
+        self, marks: Mapping[str, Sequence[str]], updates: Sequence[str] = (), schemas: Sequence[str] = SCHEMAS
+    ) -> dict[str, int]:
         """Delete the marked rows of all tables in one transaction.
 
         BigQuery keeps deleted rows for time travel (7 days by default) and 7 more days for itself.
         """
         given = [bigquery.ArrayQueryParameter(column, "STRING", list(ids)) for column, ids in marks.items()]
         with clear_errors(self.address):
-            conditions = dict(self._conditions(marks))
+            conditions = dict(self._conditions(marks, schemas))
             if not conditions:
                 return {}
             tables = list(conditions)
@@ -270,13 +341,15 @@ class BigQueryWarehouse:
                 given,
             )
             counts = {tables[row["number"]]: int(row["row_count"]) for row in counted if row["row_count"]}
+            if not counts:
+                return {}
             deletes = [f"delete from {table} where {conditions[table]}" for table in counts]
             self._run(_transaction([*deletes, *updates]), given)
         return counts
 
-    def _conditions(self, marks: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, str]]:
+    def _conditions(self, marks: Mapping[str, Sequence[str]], schemas: Sequence[str]) -> Iterator[tuple[str, str]]:
         """Each table (not view) with some of these columns, and the WHERE that finds the marked rows."""
-        for schema in SCHEMAS:
+        for schema in schemas:
             for item in self.clients.rest.list_tables(f"{self.project}.{self.dataset}_{schema}", retry=self._retry):
                 if item.table_type == "TABLE":
                     names = {

@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from clv.errors import InputError, UnavailableError
 from clv.home import remove, replacing
+from clv.warehouse.protocol import SCHEMAS
 
 
 class DuckDBWarehouse:
@@ -108,15 +109,21 @@ class DuckDBWarehouse:
             answer: pd.DataFrame = connection.sql(sql).df()
         return answer
 
-    def has_table(self, schema: str, table: str) -> bool:
-        """Whether the table or view is there."""
+    def columns(self, schema: str, table: str) -> tuple[str, ...]:
+        """Columns of the table or view, none if it isn't there."""
         if not self.path.exists():
-            return False
+            return ()
         with self.connect() as connection:
             found = connection.execute(
-                "select 1 from information_schema.tables where table_schema = ? and table_name = ?", [schema, table]
-            ).fetchone()
-        return found is not None
+                "select column_name from information_schema.columns where table_schema = ? and table_name = ? "
+                "order by ordinal_position",
+                [schema, table],
+            ).fetchall()
+        return tuple(name for (name,) in found)
+
+    def has_table(self, schema: str, table: str) -> bool:
+        """Whether the table or view is there."""
+        return bool(self.columns(schema, table))
 
     def write_table(self, schema: str, table: str, batches: Iterable[pa.RecordBatch], columns: pa.Schema) -> None:
         """Create the table from Arrow batches, in the place of the former one; on failure that one stays."""
@@ -131,20 +138,26 @@ class DuckDBWarehouse:
         with self.replacing(from_copy=former is not None) as next_file:
             yield next_file
 
-    def erase(self, marks: Mapping[str, Sequence[str]], updates: Sequence[str] = ()) -> dict[str, int]:
+    def erase(
+        self, marks: Mapping[str, Sequence[str]], updates: Sequence[str] = (), schemas: Sequence[str] = SCHEMAS
+    ) -> dict[str, int]:
         """Delete the marked rows in a copy, and write that anew: a DuckDB file keeps the bytes of deleted rows."""
+        with self.connect() as connection:
+            tables = _tables_with(connection, schemas, list(marks))
+            counts = {table: _count(connection, table, columns, marks) for table, columns in tables.items()}
+        counts = {table: count for table, count in counts.items() if count}
+        if not counts:
+            return {}
         with self.replacing() as copy:
             with self.connect(copy, read_only=False) as connection:
                 connection.execute("begin")
-                counts = {
-                    table: _delete(connection, table, {column: marks[column] for column in columns})
-                    for table, columns in _tables_with(connection, list(marks)).items()
-                }
+                for table in counts:
+                    connection.execute(f"delete from {table} where {_marked(tables[table])}", _of(marks, tables[table]))
                 for update in updates:
                     connection.execute(update)
                 connection.execute("commit")
             self._rewrite(copy)
-        return {table: count for table, count in counts.items() if count}
+        return counts
 
     def _rewrite(self, path: Path) -> None:
         """Copy table by table into a fresh file, which takes the place of this one."""
@@ -162,21 +175,35 @@ class DuckDBWarehouse:
             remove(fresh)
 
 
-def _tables_with(connection: duckdb.DuckDBPyConnection, names: list[str]) -> dict[str, list[str]]:
-    """Tables (not views) that have some of these columns, and which."""
+def _tables_with(
+    connection: duckdb.DuckDBPyConnection, schemas: Sequence[str], names: Sequence[str]
+) -> dict[str, list[str]]:
+    """Tables (not views) of these schemas that have some of these columns, and which."""
     rows = connection.execute(
         "select table_schema || '.' || table_name, list(column_name) from information_schema.columns "
         "inner join information_schema.tables using (table_catalog, table_schema, table_name) "
-        "where table_type = 'BASE TABLE' and list_contains($names, column_name) group by 1 order by 1",
-        {"names": names},
+        "where table_type = 'BASE TABLE' and list_contains($schemas, table_schema) "
+        "and list_contains($names, column_name) group by 1 order by 1",
+        {"schemas": list(schemas), "names": list(names)},
     ).fetchall()
     return dict(rows)
 
 
-def _delete(connection: duckdb.DuckDBPyConnection, table: str, marks: Mapping[str, Sequence[str]]) -> int:
-    condition = " or ".join(f"list_contains(${column}, {column})" for column in marks)
-    deleted = connection.execute(f"delete from {table} where {condition}", dict(marks)).fetchall()
-    return int(deleted[0][0])
+def _count(
+    connection: duckdb.DuckDBPyConnection, table: str, columns: Sequence[str], marks: Mapping[str, Sequence[str]]
+) -> int:
+    sql = f"select count(*) from {table} where {_marked(columns)}"
+    return int(connection.execute(sql, _of(marks, columns)).fetchall()[0][0])
+
+
+def _marked(columns: Sequence[str]) -> str:
+    """The WHERE that finds marked rows."""
+    return " or ".join(f"list_contains(${column}, {column})" for column in columns)
+
+
+def _of(marks: Mapping[str, Sequence[str]], columns: Sequence[str]) -> dict[str, Sequence[str]]:
+    """The marks in these columns: DuckDB takes no parameter that a statement doesn't name."""
+    return {column: marks[column] for column in columns}
 
 
 @contextmanager

@@ -10,8 +10,15 @@ from typing import Protocol
 import pandas as pd
 import pyarrow as pa
 
-SCHEMAS = ("raw", "staging", "intermediate", "marts")
-"""Where tables live; on BigQuery the datasets ``DATASET_raw``, ``DATASET_staging``, ..."""
+SHOP_SCHEMAS = ("raw", "staging", "intermediate", "marts")
+"""Where the tables of the shop that is loaded live; loading another one replaces all of them."""
+
+SCHEMAS = (*SHOP_SCHEMAS, "serving")
+"""All of them, on BigQuery the datasets ``DATASET_raw``, ``DATASET_staging``, ...; ``serving`` is there only, and
+written by the prediction service."""
+
+PREDICTION_LOG = ("serving", "prediction_log")
+"""The table in which services log what they have answered, where the warehouse is BigQuery."""
 
 
 class Warehouse(Protocol):
@@ -30,6 +37,9 @@ class Warehouse(Protocol):
     def frame(self, sql: str) -> pd.DataFrame:
         """Answer of one SELECT as a frame, for a person to look at."""
 
+    def columns(self, schema: str, table: str) -> tuple[str, ...]:
+        """Columns of the table or view, none if it isn't there; nothing is scanned or billed."""
+
     def has_table(self, schema: str, table: str) -> bool:
         """Whether the table or view is there."""
 
@@ -45,8 +55,11 @@ class Warehouse(Protocol):
         temporary files.
         """
 
-    def erase(self, marks: Mapping[str, Sequence[str]], updates: Sequence[str] = ()) -> dict[str, int]:
+    def erase(
+        self, marks: Mapping[str, Sequence[str]], updates: Sequence[str] = (), schemas: Sequence[str] = SCHEMAS
+    ) -> dict[str, int]:
         """Delete the rows of all tables in which one of these columns has one of these values, all or nothing.
 
-        `updates` are run after that, in the same step. The answer counts the deleted rows by table.
+        `updates` are run after that, in the same step; where no row is marked, nothing is done at all. The answer
+        counts the deleted rows by table.
         """

@@ -22,7 +22,7 @@ router = APIRouter(tags=["customers"])
 Sort = Literal[SORTABLE]  # type: ignore[valid-type]
 
 
-@router.get("/customers", response_model=CustomersAnswer, responses=documented(401, 404, 422, 500, 501, 503))
+@router.get("/customers", response_model=CustomersAnswer, responses=documented(401, 404, 422, 500, 503))
 async def customers(
     service: CurrentService,
     sort: Annotated[Sort, Query(description="Column to sort by; a minus for the highest first.")] = "-expected_value",
@@ -40,7 +40,7 @@ async def customers(
     response_class=FileResponse,
     responses={
         200: {"content": {PARQUET: {"schema": {"type": "string", "format": "binary"}}}, "description": "All of them."},
-        **documented(401, 404, 500, 501, 503),
+        **documented(401, 404, 500, 503),
     },
 )
 async def all_customers(service: CurrentService) -> FileResponse:
@@ -60,7 +60,7 @@ async def all_customers(service: CurrentService) -> FileResponse:
 @router.get(
     "/customers/{customer_id:path}",
     response_model=CustomerAnswer,
-    responses=documented(401, 404, 500, 501, 503),
+    responses=documented(401, 404, 500, 503),
 )
 async def customer(customer_id: str, service: CurrentService) -> Response:
     """One customer: the prediction, and the purchases and features it was made from."""

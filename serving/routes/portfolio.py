@@ -29,7 +29,7 @@ router = APIRouter(prefix="/portfolio", tags=["portfolio"])
 _PROBLEMS = documented(400, 401, 408, 413, 415, 422, 500, 503)
 
 
-@router.get("", response_model=PortfolioAnswer, responses=documented(401, 404, 500, 501, 503))
+@router.get("", response_model=PortfolioAnswer, responses=documented(401, 404, 500, 503))
 async def add_up_shop(model: CurrentModel, service: CurrentService) -> Response:
     """Add up all customers that were scored last; the intervals are those of the model in service."""
     return Response(await service.in_thread(lambda: respond(_of_shop(service, model))), media_type=JSON)

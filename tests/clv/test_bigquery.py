@@ -6,10 +6,12 @@ datasets of that name with a random suffix, which are deleted afterwards.
 
 import datetime as dt
 import os
+import time
 import uuid
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pyarrow as pa
@@ -180,11 +182,12 @@ def test_another_source_takes_the_place_of_all(settings, files, tmp_path: Path) 
     warehouse = open_warehouse(other)
     try:
         load(other, files, source="olist", today=TODAY)
-        warehouse.write_table("marts", "customers", *batch_of({"customer_id": ["a"]}))
+        for schema, table in (("marts", "customers"), ("serving", "prediction_log")):
+            warehouse.write_table(schema, table, *batch_of({"customer_id": ["a"]}))
         with pytest.raises(InputError, match=r"shop of source olist, not transactions; give --replace-shop"):
             load(other, tmp_path / "log.csv", source="transactions", today=TODAY)
         load(other, tmp_path / "log.csv", source="transactions", replace_shop=True, today=TODAY)
-        assert tables(warehouse) == {"raw.loads", "raw.shop", "raw.transactions"}
+        assert tables(warehouse) == {"raw.loads", "raw.shop", "raw.transactions", "serving.prediction_log"}
     finally:
         for schema in SCHEMAS:
             dataset = f"{warehouse.project}.{warehouse.dataset}_{schema}"
@@ -260,6 +263,43 @@ def test_batches_are_of_about_the_size_asked_for_and_lose_nothing(warehouse) -> 
     assert sorted(pa.Table.from_batches(batches).column("id").to_pylist()) == list(range(30_000))
 
 
+def test_a_table_is_scanned_by_columns_and_condition_without_a_query(warehouse, monkeypatch) -> None:
+    days = [dt.date(2018, 1, 1) + dt.timedelta(days=row % 3) for row in range(30_000)]
+    table = pa.table({"day": days, "id": pa.array(range(30_000)), "text": ["x"] * 30_000})
+    warehouse.write_table("marts", "scanned", table.to_batches(), table.schema)
+    monkeypatch.setattr(BigQueryWarehouse, "_run", None)
+    everything = list(warehouse.scan("marts", "scanned", rows=10_000))
+    assert all(batch.num_rows >= 10_000 for batch in everything[:-1])
+    assert pa.Table.from_batches(everything).sort_by("id").to_pydict() == table.to_pydict()
+    some = pa.Table.from_batches(warehouse.scan("marts", "scanned", ["id"], "day <= cast('2018-01-02' as date)"))
+    assert some.column_names == ["id"]
+    assert sorted(some["id"].to_pylist()) == [row for row in range(30_000) if row % 3 < 2]
+    [nothing] = warehouse.scan("marts", "scanned", ["id"], "id < 0")
+    assert (nothing.num_rows, nothing.schema.names) == (0, ["id"])
+
+
+def test_rows_are_appended_to_a_table_that_is_made_when_needed(warehouse) -> None:
+    assert warehouse.changed_at("serving", "prediction_log") is None
+    changes = []
+    for day in (1, 2):
+        rows = pa.table(
+            {
+                "predicted_at": pa.array([dt.datetime(2018, 1, day, tzinfo=dt.UTC)], pa.timestamp("us", "UTC")),
+                "customer_id": [f"c{day}"],
+            }
+        )
+        warehouse.append("serving", "prediction_log", rows, partition_by="predicted_at", cluster_by="customer_id")
+        changes.append(warehouse.changed_at("serving", "prediction_log"))
+    assert changes == sorted(set(changes))
+    assert warehouse.changed_at("serving", "prediction_log") == changes[-1]
+    found = warehouse.query("select customer_id from serving.prediction_log order by 1")
+    assert found.column(0).to_pylist() == ["c1", "c2"]
+    table = warehouse.clients.rest.get_table(warehouse.table_id("serving", "prediction_log"))
+    assert (table.time_partitioning.field, table.clustering_fields) == ("predicted_at", ["customer_id"])
+    assert table.labels == {"project": "clv"}
+    warehouse.clients.rest.delete_table(table)
+
+
 def test_a_frame_comes_by_pandas_gbq(warehouse) -> None:
     frame = warehouse.frame("select order_id, price from raw.olist_order_items order by order_id, order_item_id")
     table = warehouse.query("select order_id, price from raw.olist_order_items order by order_id, order_item_id")
@@ -319,6 +359,30 @@ def test_what_is_missing_is_one_clear_sentence(bigquery_facade, project, kind, s
     with pytest.raises(kind, match=rf"^bigquery://{project}/shop:? {says}.*[^.]\.$") as caught:
         load(settings, files, source="olist", today=TODAY)
     assert "\n" not in str(caught.value)
+
+
+def test_what_is_asked_for_again_because_an_answer_was_lost_is_done_once(
+    bigquery_facade, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The clients repeat requests that get no answer, though the first may have done its work: jobs have ids."""
+    at_once = SimpleNamespace(sleep=lambda seconds: None, monotonic=time.monotonic)
+    for module in ("google.api_core.retry.retry_unary", "google.resumable_media.requests._request_helpers"):
+        monkeypatch.setattr(f"{module}.time", at_once)
+    settings = elsewhere(bigquery_facade, "bigquery://forgetful-loads/shop", home=tmp_path / "home", threads=2)
+    setup_bigquery(settings)
+    log, more = tmp_path / "log.csv", tmp_path / "more.csv"
+    log.write_text("customer,date,amount,order_id\na,2018-01-01,1,x\na,2018-01-01,1,x\nb,2018-01-02,2,y\n")
+    more.write_text("customer,date,amount,order_id\nb,2018-01-03,4,z\na,2018-01-04,5,x\n")
+    load(settings, log, source="transactions", today=TODAY)
+    load(settings, more, source="transactions", append=True, today=TODAY)
+    warehouse = open_warehouse(settings)
+    columns, batch = pa.schema([("customer_id", pa.string())]), pa.record_batch({"customer_id": ["a", "b"]})
+    warehouse.write_table("marts", "customer_predictions", [batch], columns)
+    found = warehouse.query("select customer_id, order_id, amount from raw.transactions order by amount").to_pylist()
+    assert [tuple(row.values()) for row in found] == [("b", "y", 2), ("b", "z", 4), ("a", "x", 5)]
+    assert warehouse.query("select count(*) as n from raw.loads").to_pylist() == [{"n": 2}]
+    assert warehouse.erase({"customer_id": ["b"]}) == {"marts.customer_predictions": 1, "raw.transactions": 2}
+    assert tables(warehouse) == {"marts.customer_predictions", "raw.loads", "raw.shop", "raw.transactions"}
 
 
 def test_nobody_there_is_told(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from clv.contract import Contract, Feature
 from clv.metrics import normalized_gini
-from clv.models.hurdle import FEWEST_OTHERS, bin_rows, fit_boosters, make_encoder
+from clv.models.hurdle import CUSTOMER_FOLDS, FEWEST_OTHERS, bin_rows, customer_folds, fit_boosters, make_encoder
 from clv.models.recipe import Recipe
 from clv.predictor import Parts
 
@@ -42,7 +42,7 @@ def test_drawing_and_weighing_keeps_the_level_and_the_order() -> None:
     X, returned, value = rare(60_000, 0.01, seed=1)
     encoder = make_encoder(CONTRACT, X)
     binned = bin_rows(encoder, encoder.encode(X), returned, value, seed=3)
-    hurdle = fit_boosters(binned, Recipe(trees=60), seed=1, threads=2)
+    hurdle = fit_boosters(binned, Recipe(trees=60, patience=0), seed=1, threads=2)
     fresh, came, _ = rare(60_000, 0.01, seed=2)
     p = hurdle.predict_parts(encoder.encode(fresh)).p_return
     assert abs(p.mean() / came.mean() - 1) < 0.15
@@ -62,7 +62,7 @@ def test_every_form_finds_the_level_and_the_order(form: str, options: dict[str, 
     guess = Parts(np.full(len(X), 0.02), np.full(len(X), 90.0))  # far off: half as often, twice as much
     start = guess if form == "offset" else None
     binned = bin_rows(encoder, encoder.encode(X), returned, value, seed=3, form=form, start=start)
-    hurdle = fit_boosters(binned, Recipe(trees=60, value_trees=60, **options), seed=1, threads=2)
+    hurdle = fit_boosters(binned, Recipe(trees=60, value_trees=60, patience=0, **options), seed=1, threads=2)
     fresh, came, spent = rare(30_000, 0.05, seed=2)
     parts = hurdle.predict_parts(encoder.encode(fresh), start)
     assert abs(parts.p_return.mean() / came.mean() - 1) < 0.1
@@ -80,8 +80,67 @@ def test_monotone_means_that_a_longer_silence_never_raises() -> None:
     line = encoder.encode(pd.DataFrame({"recency_days": np.arange(300.0), "x": 0.0}))
     steps = {
         monotone: np.diff(
-            fit_boosters(binned, Recipe(monotone=monotone), seed=1, threads=2).predict_parts(line).p_return
+            fit_boosters(binned, Recipe(monotone=monotone, trees=120, patience=0), seed=1, threads=2)
+            .predict_parts(line)
+            .p_return
         )
         for monotone in (True, False)
     }
     assert steps[True].max() <= 1e-9 < steps[False].max()
+
+
+def test_the_snapshots_of_a_customer_stay_together_and_every_fold_has_returners() -> None:
+    rng = np.random.default_rng(4)
+    customer = rng.integers(0, 300, 2000).astype(str).astype(object)
+    returned = np.isin(customer, ["7", "70", "77", "170", "177"]) & (rng.random(2000) < 0.9)
+    fold = customer_folds(customer, returned)
+    assert all(len(set(fold[customer == one])) == 1 for one in set(customer))
+    assert set(fold[returned]) == set(range(CUSTOMER_FOLDS))
+    order = rng.permutation(2000)
+    np.testing.assert_array_equal(customer_folds(customer[order], returned[order]), fold[order])
+
+
+@pytest.mark.parametrize(
+    ("form", "options"),
+    [("hurdle", {}), ("hurdle", {"value_objective": "lognormal"}), ("tweedie", {}), ("offset", {})],
+    ids=str,
+)
+def test_boosting_stops_once_other_customers_gain_nothing(form: str, options: dict[str, str]) -> None:
+    """Soon where labels are noise, later where they follow x; and the answer is that of the rounds that are kept."""
+    X, returned, value = rare(20_000, 0.05, seed=1)
+    encoder = make_encoder(CONTRACT, X)
+    start = Parts(np.full(len(X), 0.05), np.full(len(X), 40.0)) if form == "offset" else None
+    held_out = np.arange(len(X)) % 5 == 0
+    recipe = Recipe(patience=15, learning_rate=0.1, **options)
+    rounds = {}
+    for name, order in {"x": np.arange(len(X)), "noise": np.random.default_rng(2).permutation(len(X))}.items():
+        labels = returned[order], value[order]
+        binned = bin_rows(encoder, encoder.encode(X), *labels, seed=3, form=form, start=start, held_out=held_out)
+        hurdle = fit_boosters(binned, recipe, seed=1, threads=2)
+        rounds[name] = hurdle.p_return.num_boosted_rounds()
+        assert hurdle.value.num_boosted_rounds() < recipe.value_trees
+    assert rounds["noise"] < 10 < rounds["x"] < recipe.trees
+
+
+def test_held_out_customers_say_when_to_stop_and_nothing_else() -> None:
+    X, returned, value = rare(20_000, 0.05, seed=1)
+    encoder = make_encoder(CONTRACT, X)
+    held_out = np.arange(len(X)) % 5 == 0
+    binned = bin_rows(encoder, encoder.encode(X), returned, value, seed=3, held_out=held_out)
+    stopped = fit_boosters(binned, Recipe(patience=15), seed=1, threads=2)
+    rounds = stopped.p_return.num_boosted_rounds(), stopped.value.num_boosted_rounds()
+    fixed = fit_boosters(
+        binned, Recipe(patience=0, trees=rounds[0], value_trees=rounds[1]), seed=1, threads=2
+    ).predict_parts(encoder.encode(X))
+    assert binned.returns.get_label().sum() == returned[~held_out].sum()
+    np.testing.assert_allclose(stopped.predict_parts(encoder.encode(X)).expected_value, fixed.expected_value, rtol=1e-5)
+
+
+def test_with_too_few_returners_to_hold_any_out_there_are_few_rounds() -> None:
+    X, _, _ = rare(200, 0.05, seed=1)
+    returned = np.arange(200) == 7
+    encoder = make_encoder(CONTRACT, X)
+    for held_out in (returned, ~returned):
+        binned = bin_rows(encoder, encoder.encode(X), returned, 30.0 * returned, seed=3, held_out=held_out)
+        assert binned.held_out is None
+        assert fit_boosters(binned, Recipe(patience=12), seed=1, threads=1).p_return.num_boosted_rounds() == 12

@@ -4,50 +4,20 @@ from collections.abc import Callable
 from typing import Any, get_args
 
 import numpy as np
-import pandas as pd
 import pytest
 
-from clv.contract import Contract, Feature
 from clv.errors import InputError
 from clv.models.model import Model
 from clv.models.recipe import Family, Recipe
-
-CONTRACT = Contract(
-    (
-        Feature("purchase_count", "number", "purchases", nullable=False, minimum=1),
-        Feature("recency_days", "number", "days", nullable=False, minimum=0),
-        Feature("tenure_days", "number", "days", nullable=False, minimum=0),
-        Feature("amount_mean", "number", "currency", nullable=False),
-        Feature("amount_total", "number", "currency", nullable=False),
-        Feature("gap_mean_days", "number", "days", nullable=True),
-        Feature("state", "category", "", nullable=True),
-    )
-)
-
-Shop = tuple[pd.DataFrame, np.ndarray, np.ndarray]
+from tests.clv.customers import CONTRACT, Customers, customers
 
 
-def shop(n: int = 400) -> Shop:
-    """An ordinary small shop: features, who returned, what they spent."""
-    rng = np.random.default_rng(3)
-    count, tenure = rng.geometric(0.6, n).astype(float), rng.integers(30, 300, n).astype(float)
-    amount = rng.gamma(3.0, 20.0, n)
-    frame = pd.DataFrame(
-        {
-            "purchase_count": count,
-            "recency_days": np.where(count > 1, np.floor(tenure * rng.random(n)), tenure),
-            "tenure_days": tenure,
-            "amount_mean": amount,
-            "amount_total": amount * count,
-            "gap_mean_days": np.where(count > 1, tenure / count, np.nan),
-            "state": rng.choice(np.array(["SP", "RJ", None], dtype=object), n),
-        }
-    )
-    returned = rng.random(n) < 0.2
-    return frame, returned, np.where(returned, rng.gamma(2.0, 30.0, n), 0.0)
+def shop(n: int = 400) -> Customers:
+    """An ordinary small shop."""
+    return customers(n, seed=3)
 
 
-def one_whale() -> Shop:
+def one_whale() -> Customers:
     frame, returned, value = shop()
     frame.loc[0, ["purchase_count", "recency_days", "tenure_days", "amount_mean", "amount_total"]] = [
         9,
@@ -60,29 +30,29 @@ def one_whale() -> Shop:
     return frame, returned, value
 
 
-def constant_features() -> Shop:
+def constant_features() -> Customers:
     frame, returned, value = shop()
-    return frame.assign(amount_mean=10.0, gap_mean_days=np.nan, state="SP"), returned, value
+    return frame.assign(amount_mean=10.0, last_review_score=np.nan, state="SP"), returned, value
 
 
-def all_come_back() -> Shop:
+def all_come_back() -> Customers:
     frame, _, _ = shop()
     return frame, np.ones(len(frame), dtype=bool), np.full(len(frame), 25.0)
 
 
-def all_is_refunded() -> Shop:
+def all_is_refunded() -> Customers:
     """What they bought before was given back, and so is all they buy next."""
     frame, returned, value = shop()
     return frame.assign(amount_total=-5.0), returned, np.zeros_like(value)
 
 
-def a_handful() -> Shop:
+def a_handful() -> Customers:
     frame, returned, value = shop(8)
     returned[:2], value[:2] = True, 30.0
     return frame, returned, value
 
 
-def one_history() -> Shop:
+def one_history() -> Customers:
     """A single snapshot of people who all did the same on the same day."""
     frame, returned, value = shop(60)
     same = frame.iloc[[0] * 60].reset_index(drop=True)
@@ -95,7 +65,7 @@ def one_history() -> Shop:
     [one_whale, constant_features, all_come_back, all_is_refunded, a_handful, one_history],
     ids=lambda f: f.__name__,
 )
-def test_predictions_are_finite_and_in_range(make: Callable[[], Shop], family: str) -> None:
+def test_predictions_are_finite_and_in_range(make: Callable[[], Customers], family: str) -> None:
     X, returned, value = make()
     recipe: dict[str, Any] = {"family": family, "bags": 1, "trees": 20, "value_trees": 20}
     for options in ({}, {"value_objective": "lognormal", "monotone": True}) if family == "blend" else ({},):

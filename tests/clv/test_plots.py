@@ -194,10 +194,25 @@ def test_promises_have_a_row_each_the_promised_range_and_the_level() -> None:
 
 
 def test_drift_bars_show_the_largest_first_beside_what_is_usual() -> None:
-    index = {"small": 0.01, "large": 0.9, "middle": 0.2}
-    axes = draw(plots.drift_bars(index, {"large": 0.4}, (0.1, 0.25), top=2)).axes[0]
+    index = {"small": 0.02, "large": 0.9, "middle": 0.2, "still": 0.001}
+    bounds = (0.1, 0.25)
+    axes = draw(plots.drift_bars(index, {"large": 0.4}, bounds, top=2)).axes[0]
     assert [text.get_text() for text in axes.get_yticklabels()] == ["large", "middle"]
-    assert [bar.get_width() for bar in axes.patches] == [0.9, 0.2]
+    assert [bar.get_x() + bar.get_width() for bar in axes.patches] == pytest.approx([0.9, 0.2])
     assert [line.get_xdata()[0] for line in axes.lines] == [0.1, 0.25]
-    assert labels(axes) == ["usual", "since the model was made"]
-    assert labels(draw(plots.drift_bars(index, {}, (0.1, 0.25))).axes[0]) == ["since the model was made"]
+    assert legend(plots.drift_bars(index, {"large": 0.4}, bounds)) == ["usual", "since the model was made"]
+    assert legend(plots.drift_bars(index, {}, bounds)) == ["since the model was made"]
+
+
+def test_a_feature_that_stands_still_is_drawn_only_if_it_usually_moves() -> None:
+    def drawn(index: dict[str, float], usual: dict[str, float]) -> list[str]:
+        axes = draw(plots.drift_bars(index, usual, (0.1, 0.25))).axes[0]
+        return [text.get_text() for text in axes.get_yticklabels()]
+
+    assert drawn({"moves": 0.5, "still": 0.001, "stopped": 0.0}, {"stopped": 3.0}) == ["moves", "stopped"]
+    assert drawn({"a": 0.0, "b": 0.001}, {}) == ["b"]  # nothing moves: the largest is shown all the same
+
+
+def legend(figure):
+    [found] = draw(figure).legends
+    return [text.get_text() for text in found.get_texts()]

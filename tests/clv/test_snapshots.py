@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -9,7 +10,9 @@ import pyarrow as pa
 import pytest
 
 from clv.contract import Contract, Feature
-from clv.snapshots import read_snapshots
+from clv.errors import InputError
+from clv.snapshots import read_shop, read_snapshots
+from clv.warehouse import DuckDBWarehouse
 
 CONTRACT = Contract((Feature("x", "number", "", nullable=False), Feature("c", "category", "", nullable=True)))
 CUTOFFS = (date(2020, 1, 31), date(2020, 2, 29))
@@ -65,3 +68,15 @@ def test_the_sample_is_the_seeds(mart: Any) -> None:
         set(read_snapshots(mart, CONTRACT, CUTOFFS[:1], most=1000, seed=seed).customer_id) for seed in (1, 1, 2)
     )
     assert first == again != other
+
+
+def test_marts_of_another_version_are_told(tmp_path: Path) -> None:
+    warehouse = DuckDBWarehouse(tmp_path / "warehouse.duckdb")
+    with warehouse.connect(read_only=False) as connection:
+        connection.execute("create schema raw; create table raw.shop (shop_id varchar); create schema marts")
+        connection.execute("create table marts.cutoffs (cutoff_date date)")
+        connection.execute("create table marts.customer_snapshots (customer_id varchar, cutoff_date date)")
+    with pytest.raises(
+        InputError, match=r"lack recency_days, .*: another version of clv built them; .*`clv transform`"
+    ):
+        read_shop(warehouse)

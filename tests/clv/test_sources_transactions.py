@@ -308,8 +308,8 @@ def test_returns_and_zero_amounts_are_counted_and_netted_within_the_day(tmp_path
     report = load_log(tmp_path / "new", log)
     assert report.first_purchase_date == report.last_purchase_date == report.as_of_date == date(2018, 1, 2)
     assert (report.customers, report.total_amount) == (4, Decimal(1))
-    assert "3 rows have a negative amount and count as returns." in report.notes
-    assert "1 rows have a zero amount and are no purchase." in report.notes
+    assert "rows with a negative amount, which count as returns: 3." in report.notes
+    assert "rows with an amount of zero, which are no purchase: 1." in report.notes
 
 
 def test_a_log_without_any_purchase_is_refused(tmp_path: Path, log: Path) -> None:
@@ -344,7 +344,7 @@ def test_exact_duplicates_are_kept_and_reported(tmp_path: Path, log: Path) -> No
     log.write_text(LOG + LOG.splitlines()[1] + "\n")
     report = load_log(tmp_path / "new", log)
     assert (report.total_amount, report.orders) == (Decimal("45.75"), 3)
-    assert "1 rows repeat another one in customer, time, amount and order; they were kept." in report.notes
+    assert "rows that repeat another one in customer, time, amount and order, and were kept: 1." in report.notes
 
 
 @pytest.mark.parametrize("row", [",2018-01-01,1", " ,2018-01-01,1", "1,,1", "1,2018-01-01,"])
@@ -353,7 +353,7 @@ def test_incomplete_rows_are_dropped_up_to_one_percent(tmp_path: Path, log: Path
     log.write_text(complete + row + "\n")
     report = load_log(tmp_path / "new", log)
     assert (report.files[0].rows, report.files[0].dropped, report.total_amount) == (100, 1, Decimal(99))
-    assert "log.csv: 1 rows without customer, time or amount were dropped." in report.notes
+    assert "log.csv: rows without customer, time or amount, which were dropped: 1." in report.notes
     log.write_text(complete + f"{row}\n" * 2)
     refused(
         tmp_path / "new",

@@ -3,9 +3,11 @@
 import runpy
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 
 
 def test_the_data_dictionary_is_what_the_yaml_says(repository: Path) -> None:
@@ -27,3 +29,10 @@ def test_the_site_builds_and_every_link_leads_somewhere(repository: Path, full_s
     )
 
     assert done.returncode == 0, done.stderr
+
+
+def test_who_cites_cites_this_version(repository: Path) -> None:
+    project = tomllib.loads((repository / "pyproject.toml").read_text())["project"]
+    citation = yaml.safe_load((repository / "CITATION.cff").read_text())
+
+    assert (citation["version"], citation["license"]) == (project["version"], project["license"])

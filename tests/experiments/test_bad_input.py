@@ -178,7 +178,7 @@ def test_a_period_outside_the_history_leaves_the_marts(options, words, lab, clv)
 
 TOO_LITTLE = [
     ("one date", [(f"c{n}", "2024-01-01", 10, f"o{n}") for n in range(30)], "1", ["history"]),
-    ("one customer", [("c", day, 10, f"o{n}") for n, day in enumerate(days(60))], "30", []),
+    ("one customer", [("c", day, 10, f"o{n}") for n, day in enumerate(days(60))], "30", ["has 1 customer", "several"]),
     ("no repeat buyer", [(f"c{n}", day, 10, f"o{n}") for n, day in enumerate(days(90))], "30", ["No repeat buyer"]),
     (
         "less than two horizons",

@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from mlflow import MlflowClient
 
 from clv.settings import Settings
 from clv.warehouse import SCHEMAS, Warehouse, open_warehouse
@@ -57,3 +58,33 @@ def test_a_shop_is_scored_on_bigquery_as_on_duckdb(
     table = warehouse.query("select customer_id, expected_value from marts.customer_predictions").to_pandas()
     by_customer = found.set_index("customer_id")["expected_value"]
     assert table.set_index("customer_id")["expected_value"].to_dict() == pytest.approx(by_customer.to_dict())
+
+
+@pytest.mark.timeout(900)
+def test_the_gate_judges_on_bigquery_as_on_duckdb(
+    copy_of_lab, warehouse: Warehouse, bigquery_facade: Any, clv, full_scale: bool
+) -> None:
+    """Features, level, leaks and the test out of time: the same report; then the version is in Production."""
+    if not full_scale:
+        pytest.skip("the gate twice: --scale full")
+    home = copy_of_lab.home
+    store = Settings(home=home).tracking_uri
+    client = MlflowClient(store, store)
+    first = client.get_model_version("clv", "1")
+    client.create_model_version("clv", first.source, first.run_id, tags=first.tags)
+    copy_tables(home, warehouse)
+
+    def judged(*options: str) -> dict[str, tuple[bool, str]]:
+        done = clv(home, *options, "--json", "promote", "2", "--check", **bigquery_facade.environment)
+        assert done.code == 0, done.err
+        return {check["name"]: (check["passed"], check["detail"]) for check in done.json}
+
+    here, there = judged(), judged("--warehouse", ADDRESS)
+    timed = "latency"
+    assert here.keys() == there.keys() > {timed, "no leak", "level", "too good to be true"}
+    assert {name: found for name, found in here.items() if name != timed} == {
+        name: found for name, found in there.items() if name != timed
+    }
+    done = clv(home, "--warehouse", ADDRESS, "promote", "2", "--by", "ana", **bigquery_facade.environment)
+    assert done.code == 0, done.err
+    assert copy_of_lab.state[1] == [(1, "Archived"), (2, "Production")]

@@ -2,6 +2,7 @@
 
 import json
 import warnings
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -95,6 +96,28 @@ def test_of_two_promotions_at_once_one_is_told(registry: Registry) -> None:
     assert production.number == "2"
 
 
+def test_two_homes_of_one_store_lose_no_event_and_are_told(registry: Registry, monkeypatch, tmp_path: Path) -> None:
+    """They share no lock: bo promotes between ana's entry in the record and her stage."""
+    other = Registry(registry._tracker, Home(tmp_path / "other").open())
+    set_alias = registry.client.set_registered_model_alias
+
+    def meanwhile(*arguments: str) -> None:
+        monkeypatch.setattr(registry.client, "set_registered_model_alias", set_alias)
+        monkeypatch.setattr(Registry, "_events", lambda _: [])  # bo has looked before ana wrote
+        with suppress(UnavailableError):
+            other.set_production("3", kind="promote", by="bo", reason="")
+        monkeypatch.undo()
+        set_alias(*arguments)
+
+    monkeypatch.setattr(registry.client, "set_registered_model_alias", meanwhile)
+    with pytest.raises(UnavailableError, match=r"bo promoted version 3 at the same moment .* holds version 2"):
+        registry.set_production("2", kind="promote", by="ana", reason="")
+    assert sorted((event.number, event.by) for event in registry._events()) == [(1, "ana"), (1, "bo")]
+    staged = registry.production()
+    assert staged is not None
+    assert staged.number == registry.aliased() == "2"
+
+
 @pytest.mark.parametrize("former", [None, "1"])
 def test_a_promotion_that_breaks_off_changes_nothing(registry: Registry, monkeypatch, former: str | None) -> None:
     if former:
@@ -120,7 +143,7 @@ def test_events_are_files_that_are_never_overwritten(registry: Registry) -> None
     registry.set_production("1", kind="promote", by="ana", reason="")
     registry.set_production("2", kind="promote", by="ana", reason="")
     files = sorted(registry._home.artifacts.rglob("events/*.json"))
-    assert [file.name for file in files] == ["000001.json", "000002.json"]
+    assert [file.name[:7] for file in files] == ["000001-", "000002-"]
     assert json.loads(files[0].read_text())["version"] == "1"
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from mlflow import MlflowClient
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -173,6 +174,34 @@ def test_the_second_writer_waits_then_says_who_holds_the_lock(copy_of_lab, clv, 
         holder.stdin.write("\n")
         holder.stdin.flush()
         assert finished(waiting).code == 0
+
+
+def test_of_two_promotions_at_once_one_wins_and_the_other_is_told(
+    copy_of_lab, clv, clv_process, finished, full_scale
+) -> None:
+    """Two people, two processes: both gates have seen version 1 in Production, only one may replace it."""
+    if not full_scale:
+        pytest.skip("two gates beside each other: --scale full; tests/experiments/test_registry.py has one process")
+    lab = copy_of_lab
+    store = f"sqlite:///{lab.home / 'mlflow.db'}"
+    client = MlflowClient(store, store)
+    first = client.get_model_version("clv", "1")
+    for _ in range(2):
+        client.create_model_version("clv", first.source, first.run_id, tags=first.tags)
+    started = {who: clv_process(lab.home, "--quiet", "promote", n, "--by", who) for who, n in (("ana", 2), ("bo", 3))}
+    answers = {who: finished(process) for who, process in started.items()}
+    assert sorted(answer.code for answer in answers.values()) == [0, 4], answers
+    [winner] = [who for who, answer in answers.items() if answer.code == 0]
+    [loser] = answers.keys() - {winner}
+    version = {"ana": "2", "bo": "3"}[winner]
+    assert answers[winner].err == ""
+    assert answers[loser].err == (
+        f"Error: Production changed from version 1 to {version} meanwhile; look at `clv history` and promote again.\n"
+    )
+    events = clv(lab.home, "--json", "history").json
+    assert [(event["by"], event["version"], event["former"]) for event in events[1:]] == [(winner, version, "1")]
+    assert [number for number, stage in lab.state[1] if stage == "Production"] == [int(version)]
+    assert lab.state[2] == [("production", int(version))]
 
 
 # The gate refuses inside `clv run`.

@@ -9,11 +9,12 @@ import pytest
 
 from clv.bootstrap import Outcome
 from clv.contract import Contract, Feature
-from clv.models.hurdle import make_encoder
+from clv.deviance import explained
+from clv.models.hurdle import customer_folds, make_encoder
 from clv.models.model import Model, fit_history
 from clv.models.recipe import Recipe, default_recipe
 from clv.predictor import Parts, mix
-from experiments.tune import FoldData, candidates, choose, search
+from experiments.tune import FoldData, can_judge, candidates, choose, history_weight, search
 
 N = 2000
 WEIGHTS = (0.1, 0.25, 0.5, 0.75)
@@ -80,6 +81,7 @@ def customers(n: int, seed: int) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
     amount = rng.gamma(3.0, 20.0, n)
     recency = np.where(count > 1, np.floor(tenure * rng.random(n)), tenure)
     frame = pd.DataFrame(dict(zip(CONTRACT.names, (count, recency, tenure, amount, amount * count), strict=True)))
+    frame["customer_id"] = np.arange(n).astype(str)
     returned = rng.random(n) < 0.05 + 0.4 * np.exp(-recency / 60)
     return frame, returned, np.where(returned, rng.gamma(2.0, amount), 0.0)
 
@@ -93,7 +95,8 @@ def fold() -> FoldData:
     history = fit_history(encoder, today, 90)
     outcome = Outcome(np.arange(len(today)), came, spent)
     predicted = history.predict_parts(matrix), history.predict_parts(rows)
-    return FoldData(encoder, rows, returned, value, matrix, outcome, *predicted, seed=5)
+    held_out = customer_folds(X["customer_id"].to_numpy(dtype=object), returned)
+    return FoldData(encoder, rows, returned, value, matrix, outcome, *predicted, seed=5, customer_fold=held_out)
 
 
 @pytest.mark.parametrize("family", ["hurdle", "offset", "tweedie"])
@@ -111,7 +114,7 @@ def test_a_fold_predicts_what_the_model_of_the_recipe_would(family: str, fold: F
 
 def test_parallel_trials_score_as_trials_one_by_one(fold: FoldData) -> None:
     def scores(jobs: int) -> dict[str, float]:
-        study = optuna.create_study(direction="maximize", pruner=optuna.pruners.NopPruner())
+        study = optuna.create_study(direction="maximize")
         for trees in (10, 20, 30, 40):
             for family in ("hurdle", "tweedie"):
                 study.enqueue_trial({"trees": trees, "family": family})
@@ -129,6 +132,7 @@ def test_parallel_trials_score_as_trials_one_by_one(fold: FoldData) -> None:
             threads=1,
             record=lambda _, t: recorded.append(t.number),
             draw=draw,
+            prune=False,
         )
         assert sorted(recorded) == list(range(8))
         return {str(trial.params): trial.value for trial in study.trials}
@@ -141,13 +145,60 @@ def test_parallel_trials_score_as_trials_one_by_one(fold: FoldData) -> None:
 def test_every_candidate_is_named_by_what_it_is(fold: FoldData) -> None:
     small = Recipe(bags=1, trees=10, value_trees=10)
     tuned = {family: small.model_copy(update={"family": family, "trees": 15}) for family in ("hurdle", "offset")}
-    found = candidates(small, tuned, [fold], threads=1)
+    found = candidates(small, tuned, [fold], returners=int(fold.is_return.sum()), threads=1)
     assert sum(recipe == small for recipe, _ in found.values()) == 1
-    assert {"hurdle", "blend_50", "tuned_hurdle", "tuned_blend_10", "offset", "btyd"} <= set(found)
+    assert {"hurdle", "blend_50", "tuned_hurdle", "tuned_blend_10", "tuned_offset", "btyd"} <= set(found)
     blend, [parts] = found["tuned_blend_25"]
     assert (blend.family, blend.history_weight, blend.trees) == ("blend", 0.25, 15)
     mixed = mix(found["tuned_hurdle"][1][0], fold.history, 0.25)
     np.testing.assert_allclose(parts.expected_value, mixed.expected_value)
+
+
+def test_buy_till_you_die_counts_for_as_many_returners_when_there_are_more(fold: FoldData) -> None:
+    small = Recipe(bags=1, trees=10, value_trees=10)
+    returners = 3 * int(fold.is_return.sum())
+    found = candidates(small, {}, [fold], returners=returners, threads=1)
+    assert found["blend_25"][0].history_weight == 0.1
+    assert found["blend_50"][0] == small
+    for weight in (0.1, 0.25, 0.4, 0.75):
+        same, more, most = (history_weight(weight, growth, even=0.5) for growth in (1.0, 3.0, 1e6))
+        assert same == weight
+        assert weight > more > most > 0 or weight > more == most == 0.5
+
+
+def test_a_fold_with_hardly_a_label_judges_nothing() -> None:
+    some, nobody = np.arange(100) < 10, np.zeros(100, dtype=bool)
+    assert can_judge(some, some, returners=100)
+    assert not can_judge(some, some, returners=101)
+    assert not can_judge(some, nobody, returners=10)
+    assert not can_judge(nobody, some, returners=0)
+
+
+def test_the_same_order_takes_no_place() -> None:
+    rng = np.random.default_rng(3)
+    n = 1500
+    rate = rng.gamma(0.5, 0.16, n)
+    value = np.where(rng.random(n) < -np.expm1(-rate), rng.lognormal(3, 1.5, n), 0.0)
+    outcomes = [Outcome(np.arange(n), value > 0, value)]
+    knows = Parts(-np.expm1(-rate), np.full(n, 60.0))
+    coarse = Parts(-np.expm1(-np.sqrt(rate * rate.mean())), np.full(n, 60.0))  # the same order, but too flat
+    found = {"default": (Recipe(), [coarse]), "hurdle": (Recipe(family="hurdle"), [knows])}
+    assert explained([knows], [coarse], outcomes).verdict == "better"
+    assert choose(found, Recipe(), outcomes, seed=1)[0] == Recipe()
+
+
+def test_what_was_tuned_must_beat_what_was_not() -> None:
+    found, outcomes = shop(0.3, 6.0)
+    best, _ = choose(found, Recipe(max_depth=3), outcomes, seed=1)
+    tuned = best.model_copy(update={"trees": 77})
+    [(_, parts)] = [entry for entry in found.values() if entry[0] == best]
+    slightly = [
+        Parts(one.p_return, one.value_if_return + 0.5 * o.future_value) for one, o in zip(parts, outcomes, strict=True)
+    ]
+    both = {**found, "tuned_hurdle": (tuned, slightly)}
+    assert choose(both, Recipe(max_depth=3), outcomes, seed=1)[0] == tuned
+    both["tuned_hurdle"] = (tuned, parts)
+    assert choose(both, Recipe(max_depth=3), outcomes, seed=1)[0] == best
 
 
 def test_a_short_history_leans_on_what_needs_no_label() -> None:

@@ -5,15 +5,19 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import date
 from pathlib import Path
 from types import ModuleType
 
+import duckdb
 import httpx
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from clv.contract import Contract, Feature
@@ -24,6 +28,7 @@ from clv.settings import Settings
 from serving.app import create_app
 from serving.server import listen, server
 from serving.settings import ServingSettings
+from serving.shop import ScoredShop
 
 CONTRACT = Contract(
     (
@@ -98,8 +103,9 @@ def fit(seed: int = 0) -> Predictor:
     is_return = draw.uniform(size=len(frame)) < chance
     value = np.where(is_return, draw.gamma(2.0, 40.0, len(frame)), 0.0)
     recipe = Recipe(family="hurdle", bags=1, trees=20, value_trees=10)
+    labelled = frame.assign(customer_id=[f"c{row}" for row in range(len(frame))])
     model = Model(CONTRACT, recipe, seed=seed, threads=2).fit(
-        frame, value, is_return=is_return, today=frame, horizon_days=90
+        labelled, value, is_return=is_return, today=frame, horizon_days=90
     )
     predictor = replace(
         model.predictor_,
@@ -200,6 +206,66 @@ def registry(tmp_path_factory: pytest.TempPathFactory, predictor: Predictor) -> 
     made = make_registry(tmp_path_factory.mktemp("registry"))
     made.promote(made.register(predictor))
     return made
+
+
+def scored_shop(scores: np.ndarray, scored_by: str = "version 1") -> dict[str, pa.Table]:
+    """The marts of a scored shop as they are read for `GET /customers`, with a customer for each score."""
+    scored = pa.table(
+        {
+            "customer_id": [f"{row:05d}" for row in range(len(scores))],
+            "p_return": scores / 100,
+            "value_if_return": np.full(len(scores), 100.0),
+            "expected_value": scores,
+            "value_if_return_low": np.full(len(scores), 40.0),
+            "value_if_return_high": np.full(len(scores), np.nan),
+            "percentile": np.full(len(scores), np.nan),
+            "as_of_date": [date(2018, 6, 30)] * len(scores),
+            "horizon_days": pa.array([90] * len(scores), pa.int64()),
+            "scored_by": [scored_by] * len(scores),
+        }
+    )
+    purchases = """
+        select '00001' as customer_id, day as purchase_date, 12.5::decimal(18, 4) as amount,
+        0::decimal(18, 4) as return_amount, 1::bigint as order_count, null::bigint as item_count, 'toys' as category,
+        null::varchar as payment_type, 7::bigint as never_shown
+        from (values (date '2018-05-01'), (date '2018-06-01'), (date '2018-07-01')) as days(day)
+        """
+    snapshots = """
+        select '00001' as customer_id, day as cutoff_date, 29::double as recency_days, 2::double as purchase_count,
+        25::double as amount_total, 31::double as gap_mean_days, 'toys' as first_category, null::varchar as state
+        from (values (date '2018-05-31'), (date '2018-06-30')) as days(day)
+        """
+    with duckdb.connect() as connection:
+        return {
+            "customer_predictions": scored,
+            "purchases": connection.sql(purchases).to_arrow_table(),
+            "customer_snapshots": connection.sql(snapshots).to_arrow_table(),
+        }
+
+
+def read_while_replaced(shop: ScoredShop, replace: Callable[[dict[str, pa.Table]], None]) -> None:
+    """Pages that are read while one scoring takes the place of the other come whole from one of them."""
+    scorings = {"version 1": np.full(300, 1.0), "version 2": np.full(200, 2.0)}
+    pages: list[dict] = []
+    is_over = threading.Event()
+
+    def read() -> None:
+        while not is_over.is_set():
+            pages.append(shop.page("customer_id", 1000, None, None))
+
+    replace(scored_shop(scorings["version 1"], "version 1"))
+    with ThreadPoolExecutor(3) as pool:
+        readers = [pool.submit(read) for _ in range(3)]
+        try:
+            for by in [*scorings] * 2:
+                replace(scored_shop(scorings[by], by))
+        finally:
+            is_over.set()
+        for reader in readers:
+            reader.result()
+    assert {page["scored"]["scored_by"] for page in pages} == set(scorings)
+    for page in pages:
+        assert [one["expected_value"] for one in page["customers"]] == scorings[page["scored"]["scored_by"]].tolist()
 
 
 @contextmanager

@@ -8,50 +8,24 @@ import duckdb
 import httpx
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from serving.problems import Problem
-from serving.shop import ScoredShop
+from serving.shop import ScoredShop, source_of
+from serving.shop_source import WarehouseFile
 
 
-def write_shop(file: Path, scores: np.ndarray, scored_by: str = "version 1") -> pd.DataFrame:
+def write_shop(file: Path, tables: dict[str, pa.Table]) -> pd.DataFrame:
     """Put a warehouse file in place as a writer does: beside it first, then renamed."""
-    scored = pd.DataFrame(
-        {
-            "customer_id": [f"{row:05d}" for row in range(len(scores))],
-            "p_return": scores / 100,
-            "value_if_return": 100.0,
-            "expected_value": scores,
-            "value_if_return_low": 40.0,
-            "value_if_return_high": np.nan,
-            "percentile": np.nan,
-            "as_of_date": pd.Timestamp("2018-06-30").date(),
-            "horizon_days": 90,
-            "scored_by": scored_by,
-        }
-    )
     temporary = file.with_suffix(".next")
     with duckdb.connect(str(temporary)) as connection:
         connection.execute("create schema marts")
-        connection.execute("create table marts.customer_predictions as select * from scored")
-        connection.execute(
-            """
-            create table marts.purchases as select '00001' as customer_id, day as purchase_date,
-            12.5::decimal(18, 4) as amount, 0::decimal(18, 4) as return_amount, 1::bigint as order_count,
-            null::bigint as item_count, 'toys' as category, null::varchar as payment_type
-            from (values (date '2018-05-01'), (date '2018-06-01'), (date '2018-07-01')) as days(day)
-            """
-        )
-        connection.execute(
-            """
-            create table marts.customer_snapshots as select '00001' as customer_id, day as cutoff_date,
-            29::double as recency_days, 2::double as purchase_count, 25::double as amount_total,
-            31::double as gap_mean_days, 'toys' as first_category, null::varchar as state
-            from (values (date '2018-05-31'), (date '2018-06-30')) as days(day)
-            """
-        )
+        for name, rows in tables.items():
+            connection.register("rows", rows)
+            connection.execute(f"create table marts.{name} as from rows")
     temporary.replace(file)
-    return scored
+    return tables["customer_predictions"].to_pandas()
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +57,7 @@ def test_from_nothing_to_one_shop_to_the_next(shop_api: httpx.Client, file: Path
         assert response.status_code == 404
         assert "No shop has been scored yet" in response.json()["detail"]
     scores = np.round(np.random.default_rng(1).uniform(0, 5, 250), 1)  # with many ties
-    table = write_shop(file, scores)
+    table = write_shop(file, helpers.scored_shop(scores))
 
     by_value = table.sort_values(["expected_value", "customer_id"], ascending=[False, True])
     assert [one["customer_id"] for one in pages(shop_api, limit=7)] == by_value["customer_id"].tolist()
@@ -133,7 +107,7 @@ def test_from_nothing_to_one_shop_to_the_next(shop_api: httpx.Client, file: Path
     share = shop_api.post("/portfolio", json=helpers.as_customers(helpers.random_customers(5))).json()["portfolio"]
     assert share["shop_share"] == pytest.approx(share["expected_value"] / scores.sum())
 
-    write_shop(file, scores[:10], "version 2")
+    write_shop(file, helpers.scored_shop(scores[:10], "version 2"))
     assert shop_api.get("/customers").json()["scored"]["scored_by"] == "version 2"
     assert len(pages(shop_api)) == 10
     (warning,) = shop_api.get("/portfolio").json()["warnings"]
@@ -150,32 +124,42 @@ def test_wrong_queries_are_refused_by_name(shop_api: httpx.Client, query: dict) 
     assert response.json()["errors"][0]["field"] == next(iter(query))
 
 
-def test_a_cursor_belongs_to_its_sort_order(shop_api: httpx.Client, file: Path) -> None:
-    write_shop(file, np.arange(5.0))
+def test_a_cursor_belongs_to_its_sort_order(shop_api: httpx.Client, file: Path, helpers) -> None:
+    write_shop(file, helpers.scored_shop(np.arange(5.0)))
     cursor = shop_api.get("/customers", params={"limit": 1}).json()["next_cursor"]
     response = shop_api.get("/customers", params={"sort": "p_return", "cursor": cursor})
     assert response.status_code == 422
 
 
-def test_a_shop_in_bigquery_is_told_where_it_is() -> None:
-    shop = ScoredShop("bigquery://project/dataset", 1)
-    with pytest.raises(Problem, match="The scored shop is in bigquery://project/dataset") as problem:
-        shop.parts()
-    assert problem.value.status == 501
-    assert shop.total() is None
-
-
 @pytest.mark.parametrize("warehouse", ["", "duckdb:////nowhere/at.all"])
-def test_no_embedded_warehouse_is_no_shop(warehouse: str) -> None:
-    shop = ScoredShop(warehouse, 1)
+def test_no_embedded_warehouse_is_no_shop(registry, warehouse: str) -> None:
+    shop = ScoredShop(source_of(registry.serving.model_copy(update={"warehouse": warehouse})))
     with pytest.raises(Problem, match="No shop has been scored"):
         shop.page("customer_id", 1, None, None)
     assert shop.total() is None
+
+
+def test_pages_come_from_one_scoring_while_files_change_under_them(helpers, tmp_path: Path) -> None:
+    file = tmp_path / "warehouse.duckdb"
+    helpers.read_while_replaced(ScoredShop(WarehouseFile(file, 2)), lambda tables: write_shop(file, tables))
 
 
 def test_a_damaged_file_is_told(tmp_path: Path) -> None:
     file = tmp_path / "warehouse.duckdb"
     file.write_bytes(b"no database" * 1000)
     with pytest.raises(Problem, match="can't be opened") as problem:
-        ScoredShop(f"duckdb:///{file}", 1).page("customer_id", 1, None, None)
+        ScoredShop(WarehouseFile(file, 1)).page("customer_id", 1, None, None)
     assert problem.value.status == 503
+
+
+@pytest.mark.parametrize("warehouse", ["duckdb:///{file}", "bigquery://customers-tests/never-asked"])
+def test_a_shop_that_is_switched_off_is_not_shown(registry, helpers, file: Path, warehouse: str) -> None:
+    write_shop(file, helpers.scored_shop(np.arange(5.0)))
+    settings = registry.serving.model_copy(update={"warehouse": warehouse.format(file=file), "scored_shop": False})
+    with helpers.serving(settings) as client:
+        for path in ("/customers", "/customers/00001", "/customers.parquet", "/portfolio"):
+            response = client.get(path)
+            assert response.status_code == 404
+            assert "switched off by CLV_SCORED_SHOP" in response.json()["detail"]
+        some = client.post("/portfolio", json=helpers.as_customers(helpers.random_customers(2))).json()["portfolio"]
+        assert some["shop_share"] is None

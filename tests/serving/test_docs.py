@@ -60,7 +60,7 @@ def test_the_problem_shown_is_one(page: str, api: httpx.Client, helpers) -> None
 
 def test_every_setting_and_route_is_told(page: str, api: httpx.Client) -> None:
     assert [name for name in _ENVIRONMENT if f"`{name}`" not in page] == []
-    assert {"tracking_uri", "warehouse", *_ENVIRONMENT.values()} == set(ServingSettings.model_fields)
+    assert {"tracking_uri", "warehouse", "common", *_ENVIRONMENT.values()} == set(ServingSettings.model_fields)
     for path, methods in api.get("/openapi.json").json()["paths"].items():
         for method in methods:
             assert f"`{method.upper()} {re.sub('customer_id', 'id', path)}`" in page

@@ -26,6 +26,14 @@ def test_environment_and_overrides() -> None:
 
 
 @pytest.mark.parametrize(
+    ("value", "meant"),
+    [("off", None), ("warehouse", "warehouse"), ("./warehouse", Path("warehouse")), ("a", Path("a"))],
+)
+def test_where_predictions_are_logged(value: str, meant: object) -> None:
+    assert ServingSettings.from_environment({"CLV_PREDICTION_LOG": value}).prediction_log == meant
+
+
+@pytest.mark.parametrize(
     ("name", "value"), [("CLV_POLL_SECONDS", "0"), ("CLV_MAX_ROWS", "x"), ("CLV_MODEL_URI", "clv")]
 )
 def test_wrong_values_name_the_variable(name: str, value: str) -> None:

@@ -239,16 +239,16 @@ class Script:
             insert = exp.insert(query.unnest(), _target(tree))
             self.store.duckdb.execute(self._translated(insert))
         self.store.properties[key] = properties
-        self.store.changed()
+        self.store.changed(key)
 
     def _write(self, tree: exp.Expression) -> None:
         if isinstance(tree, exp.Merge):
             _qualify_inserted_values(tree)
         row = self.store.duckdb.execute(self._translated(tree)).fetchone()
-        self.store.changed()
         self.outcome.statement_type = "TRUNCATE_TABLE" if isinstance(tree, exp.TruncateTable) else tree.key.upper()
         self.outcome.affected = row[0] if row else 0
         self.outcome.target = self._key(_target(tree))
+        self.store.changed(self.outcome.target)
 
     def _key(self, table: exp.Table) -> Key:
         default = self.default or (self.project, "")

@@ -136,7 +136,7 @@ def load(store: Store, project: str, configuration: dict[str, Any], job_id: str,
                 count = store.count(key)
             else:
                 count = store.duckdb.execute(f"insert into {quoted(*key)} by name {select}").fetchall()[0][0]
-                store.changed()
+                store.changed(key)
         except Refusal as refusal:
             error = refusal.error
         except duckdb.Error as failed:

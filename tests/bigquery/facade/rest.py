@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.responses import JSONResponse
+from starlette.types import Receive, Scope, Send
 
 from facade import jobs
 from facade.store import (
@@ -39,22 +40,37 @@ async def _body(request: Request) -> dict[str, Any]:
 Body = Annotated[dict[str, Any], Depends(_body)]
 
 
+class Lost(Response):
+    """An answer whose connection breaks off."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Begin, and leave."""
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"99")]})
+
+
 def create_app(store: Store) -> FastAPI:
     """The service over `store`."""
     app = FastAPI()
+    lost: set[tuple[str, str, bytes]] = set()
     app.exception_handler(Refusal)(lambda request, refusal: JSONResponse(refusal.body(), refusal.code))
 
     @app.middleware("http")
     async def misbehave(request: Request, call_next: Any) -> Any:
-        parts = request.url.path.split("/projects/")
+        project = request.url.path.partition("/projects/")[2].partition("/")[0]
         refusals = {
             "forbidden-project": Refusal(
                 403, "accessDenied", "Access Denied: Project forbidden-project: no permission"
             ),
             "exhausted-project": Refusal(403, "quotaExceeded", "Quota exceeded: Your project exceeded quota"),
         }
-        refusal = refusals.get(parts[1].split("/")[0]) if len(parts) > 1 else None
-        return JSONResponse(refusal.body(), refusal.code) if refusal else await call_next(request)
+        if refusal := refusals.get(project):
+            return JSONResponse(refusal.body(), refusal.code)
+        asked = (request.method, str(request.url), await request.body())
+        answer = await call_next(request)
+        if project.startswith("forgetful-") and request.method != "GET" and asked not in lost:
+            lost.add(asked)
+            return Lost() if len(lost) % 2 else JSONResponse(Refusal(503, "backendError", "Try again").body(), 503)
+        return answer
 
     _add_datasets(app, store)
     _add_tables(app, store)
@@ -120,7 +136,7 @@ def _add_tables(app: FastAPI, store: Store) -> None:
             "location": "US",
             "etag": "x",
             "creationTime": "0",
-            "lastModifiedTime": "0",
+            "lastModifiedTime": str(store.modified.get(key, 0)),
             **{name: properties[name] for name in TABLE_PROPERTIES if name in properties},
         }
         if kind == "VIEW":
@@ -153,6 +169,7 @@ def _add_tables(app: FastAPI, store: Store) -> None:
             columns = ", ".join(f"{quoted(f['name'])} {duckdb_type(f)}" for f in body["schema"]["fields"])
             store.duckdb.execute(f"create table {quoted(*key)} ({columns})")
             store.properties[key] = {name: body[name] for name in (*TABLE_PROPERTIES, "schema") if name in body}
+            store.changed(key)
             return show(key)
 
     @app.get(TABLE)
@@ -279,7 +296,9 @@ def _page(
 
 def _add_uploads(app: FastAPI, store: Store) -> None:
     def load(project: str, body: dict[str, Any], data: bytes) -> dict[str, Any]:
-        job_id = body.get("jobReference", {}).get("jobId") or str(uuid.uuid4())
+        job_id = body["jobReference"]["jobId"]
+        if job_id in store.jobs:
+            raise Refusal(409, "duplicate", f"Already Exists: Job {project}:{job_id}")
         return jobs.shown(jobs.load(store, project, body["configuration"], job_id, data))
 
     @app.post("/upload" + BASE + "/jobs")
@@ -298,9 +317,12 @@ def _add_uploads(app: FastAPI, store: Store) -> None:
     @app.put("/upload" + BASE + "/jobs")
     async def go_on_uploading(project: str, request: Request, upload_id: str) -> Any:
         body, received = store.uploads[upload_id]
-        received += await request.body()
-        total = request.headers.get("content-range", "*/*").split("/")[-1]
+        done = store.jobs.get(body["jobReference"]["jobId"])
+        if done:  # asked for again: the first answer was lost
+            return jobs.shown(done)
+        span, _, total = request.headers["content-range"].removeprefix("bytes ").partition("/")
+        received[int(span.partition("-")[0]) :] = await request.body()
         if total == "*" or len(received) < int(total):
             return Response(status_code=308, headers={"Range": f"bytes=0-{len(received) - 1}"})
-        del store.uploads[upload_id]
+        store.uploads[upload_id] = (body, bytearray())
         return load(project, body, bytes(received))

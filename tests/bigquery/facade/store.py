@@ -6,6 +6,7 @@ import base64
 import datetime as dt
 import decimal
 import threading
+import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -172,6 +173,7 @@ class Store:
         self.running: dict[str, Future[dict[str, Any]]] = {}
         self.pool = ThreadPoolExecutor(8)
         self.uploads: dict[str, tuple[dict[str, Any], bytearray]] = {}
+        self.modified: dict[Key, int] = {}
         self._bytes: dict[Key, dict[str, int]] = {}
 
     def open_project(self, project: str) -> None:
@@ -243,17 +245,18 @@ class Store:
         """Remove a table or view."""
         self.duckdb.execute(f"drop {self.kind(key)} {quoted(*key)}")
         self.properties.pop(key, None)
-        self._bytes.pop(key, None)
+        self.changed(key)
 
     def replace(self, key: Key, select: str, properties: dict[str, Any] | None = None) -> None:
         """Create a table from a SELECT, in the place of another one if there is one."""
         self.duckdb.execute(f"create or replace table {quoted(*key)} as {select}")
         self.properties[key] = properties or {}
-        self._bytes.pop(key, None)
+        self.changed(key)
 
-    def changed(self) -> None:
-        """Forget the sizes: some statement has written."""
-        self._bytes.clear()
+    def changed(self, key: Key) -> None:
+        """A table was written: it is younger now, and its size another one."""
+        self.modified[key] = max(int(time.time() * 1000), self.modified.get(key, 0) + 1)
+        self._bytes.pop(key, None)
 
     def bytes(self, key: Key) -> dict[str, int]:
         """Logical bytes of each column, as BigQuery counts them: of text its length + 2."""
