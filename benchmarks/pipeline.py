@@ -173,7 +173,8 @@ def main() -> None:
             else:
                 shops["Olist"] = show("Olist", steps(folder / "olist", arguments.olist, arguments.trials))
     if shops:
-        save(arguments.output, "pipeline", table=side_by_side(shops))
+        marts = sum(cost.seconds for cost in shops.get("Olist", []) if cost.step in ("load", "transform"))
+        save(arguments.output, "pipeline", table=side_by_side(shops), olist_marts=round(marts))
 
 
 def side_by_side(shops: dict[str, list[Cost]]) -> list[list[str]]:

@@ -272,8 +272,8 @@ def _page(results: Mapping[str, Any]) -> Iterator[str]:
             yield f"| {row} | {gini} | {capture} | {auc:.3f} | {total} | {mae:,.2f} | {verdict} |"
         if evaluation["oracle"]:
             best = evaluation["oracle"]["normalized_gini"][0]
-            yield f"\nThe oracle knows the shop's parameters and sees what a shop sees. Its Gini is {best:.3f}; the model has"
-            yield f"{shown(results, f'{name}.oracle')} of it."
+            yield f"\nThe oracle knows the shop's parameters and sees what a shop sees. Its Gini is {best:.3f};"
+            yield f"the model has {shown(results, f'{name}.oracle')} of it."
         yield "\n### Cutoff by cutoff\n"
         yield "| cutoff | customers | returners | Gini | top 10 % hold | total |\n|---|---|---|---|---|---|"
         for one in evaluation["by_cutoff"]:

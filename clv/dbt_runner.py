@@ -210,12 +210,18 @@ def raise_for_database(target: Target, message: str, home: Home) -> None:
     address = target.warehouse.address
     if found := re.search(r"[^\n]*bytes billed[^\n]*", message, re.IGNORECASE):
         raise InputError(
-            f"{address}: {one_line(found[0]).rstrip('.')}; raise the limit with CLV_BIGQUERY_MAXIMUM_BYTES_BILLED if "
-            "the cost is meant."
+            f"{address}: {_said(found[0])}; raise the limit with CLV_BIGQUERY_MAXIMUM_BYTES_BILLED if the cost is "
+            "meant."
         )
     refused = r"[^\n]*(Access Denied|quota|credentials|Unable to connect|Not found: (Dataset|Project))[^\n]*"
     if found := re.search(refused, message, re.IGNORECASE):
-        raise UnavailableError(f"{address}: {one_line(found[0]).rstrip('.')} (details in {home.logs / 'dbt.log'}).")
+        raise UnavailableError(f"{address}: {_said(found[0])} (details in {home.logs / 'dbt.log'}).")
+
+
+def _said(line: str) -> str:
+    """What BigQuery said, without what its client adds before and behind."""
+    found = re.search(r"; reason: \w+, message: (?P<said>.*?)(, location: \S+)?$", line)
+    return one_line(found["said"] if found else line).rstrip(".")
 
 
 def one_line(message: Any) -> str:

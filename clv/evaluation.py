@@ -94,8 +94,9 @@ class Evaluation:
         return [name for name in baseline_names() if name in self.parts]
 
     def best_baseline(self) -> str:
-        """The rung with the highest normalized Gini."""
-        return max(self.baselines, key=lambda name: self.intervals(name)["normalized_gini"].estimate)
+        """The rung with the highest normalized Gini; of equals, which all say the same of everybody, not ``zero``."""
+        ginis = {name: self.intervals(name)["normalized_gini"].estimate for name in self.baselines}
+        return max(ginis, key=lambda name: (ginis[name], name != "zero"))
 
     def pooled(self, name: str = MODEL) -> tuple[Parts, Outcome]:
         """Predictions and outcomes of all cutoffs in one."""

@@ -104,7 +104,7 @@ class GateReport:
             "| check | result | detail |",
             "|---|---|---|",
             *(
-                f"| {check.name} | {'passed' if check.passed else 'FAILED'} | {report.in_table(check.detail)} |"
+                f"| {check.name} | {'passed' if check.passed else '**FAILED**'} | {report.in_table(check.detail)} |"
                 for check in self.checks
             ),
         ]

@@ -24,20 +24,17 @@ table { display: block; width: fit-content; max-width: 100%; overflow-x: auto;
 th, td { padding: 0.3rem 0.7rem; border-bottom: 1px solid var(--line); text-align: left;
          font-variant-numeric: tabular-nums; }
 th { border-bottom: 2px solid var(--head); }
-th, td:not(:last-child) { white-space: nowrap; }
 code { background: var(--code); padding: 0.1em 0.3em; }
 pre { background: var(--code); padding: 0.6rem; overflow-x: auto; }
 pre code { padding: 0; }
 img { max-width: 100%; height: auto; background: #fff; border-radius: 4px; }
 figure { margin: 1.5rem 0; break-inside: avoid; }
-@media (max-width: 40rem) {
-  td:last-child { min-width: 14rem; }
-  td[style]:last-child { min-width: 0; }
+@media screen and (min-width: 40rem) {
+  tr:has(> td:nth-child(3):last-child) > td:not(:last-child) { white-space: nowrap; } /* name, result, detail */
 }
 @media print {
   body { margin: 0; max-width: none; font-size: 11pt; }
   tr { break-inside: avoid; }
-  th, td:not(:last-child) { white-space: normal; }
 }
 """
 

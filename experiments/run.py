@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clv.errors import RefusedError
-from clv.evaluation import fit_baseline
+from clv.evaluation import BTYD, fit_baseline
 from clv.snapshots import Shop, read_snapshots
 from experiments import report
 from experiments.prepare import load, transform
@@ -134,7 +134,7 @@ def _score(workspace: Workspace, shop: Shop, trained: TrainResult, refused: str,
         if fits or not refused:
             check_same(predictor, workspace, shop, f"Version {version.number} in Production")
             return write(workspace, shop, scorer(predictor), f"version {version.number}", target)
-    name = trained.evaluation.best_baseline()
+    name = trained.evaluation.best_baseline() if trained.evaluation.cutoffs else BTYD
     snapshots = workspace.snapshots(shop.cutoffs)
     today = read_snapshots(workspace.warehouse, workspace.contract, [shop.as_of_date]).frame
     baseline = fit_baseline(name, snapshots, today, shop.horizon_days)

@@ -523,7 +523,7 @@ def can_judge(train: NDArray[np.bool_], test: NDArray[np.bool_], returners: int)
     train, test
         Who returned, among the fold's snapshots to learn from and to predict.
     """
-    return bool(test.any()) and np.count_nonzero(train) >= max(1.0, FEWEST_LABELS * returners)
+    return bool(test.any() and np.count_nonzero(train) >= max(1.0, FEWEST_LABELS * returners))
 
 
 def _fold(workspace: Workspace, cutoff: date, train: Snapshots, test: Snapshots, horizon_days: int) -> FoldData:

@@ -135,11 +135,19 @@ class BigQueryWarehouse:
         return Estimate(int(job.total_bytes_processed or 0), len(job.referenced_tables), columns)
 
     def columns(self, schema: str, table: str) -> tuple[str, ...]:
-        """Columns of the table or view, none if it isn't there; nothing is scanned or billed."""
+        """Columns of the table or view, none if it isn't there; nothing is scanned or billed.
+
+        Raises
+        ------
+        InputError
+            If not even its dataset is there.
+        """
         with clear_errors(self.address):
             try:
                 found = self.clients.rest.get_table(self.table_id(schema, table), retry=self._retry)
-            except NotFound:
+            except NotFound as error:
+                if "Not found: Dataset" in str(error):
+                    raise
                 return ()
         return tuple(column.name for column in found.schema)
 

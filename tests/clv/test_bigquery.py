@@ -8,7 +8,7 @@ import datetime as dt
 import os
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,7 +20,9 @@ import pytest
 from clv.errors import InputError, UnavailableError
 from clv.load import LoadReport, load, read_shop
 from clv.settings import Settings
+from clv.snapshots import read_shop as read_marts
 from clv.synth import write_shop
+from clv.transform import transform
 from clv.warehouse import SCHEMAS, DuckDBWarehouse, open_warehouse
 from clv.warehouse.bigquery import BigQueryWarehouse, setup_bigquery
 
@@ -356,9 +358,15 @@ def elsewhere(facade, warehouse: str, **changes: object) -> Settings:
 )
 def test_what_is_missing_is_one_clear_sentence(bigquery_facade, project, kind, says, files, tmp_path) -> None:
     settings = elsewhere(bigquery_facade, f"bigquery://{project}/shop", home=tmp_path / "home", threads=2)
-    with pytest.raises(kind, match=rf"^bigquery://{project}/shop:? {says}.*[^.]\.$") as caught:
-        load(settings, files, source="olist", today=TODAY)
-    assert "\n" not in str(caught.value)
+    verbs: list[Callable[[], object]] = [
+        lambda: load(settings, files, source="olist", today=TODAY),
+        lambda: transform(settings, as_of_date=None, horizon_days=90),
+        lambda: read_marts(open_warehouse(settings)),
+    ]
+    for verb in verbs:
+        with pytest.raises(kind, match=rf"^bigquery://{project}/shop:? {says}.*[^.]\.$") as caught:
+            verb()
+        assert "\n" not in str(caught.value)
 
 
 def test_what_is_asked_for_again_because_an_answer_was_lost_is_done_once(

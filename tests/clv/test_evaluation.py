@@ -146,3 +146,13 @@ def test_a_part_of_the_customers_is_brought_to_the_same_level() -> None:
     assert model.model_ == predictor.history.model
     whole, part = (found.apply(predictor, frame).level for frame in (test.frame, test.frame.iloc[::2]))
     assert part == pytest.approx(whole, rel=0.15)
+
+
+def test_where_no_rung_ranks_the_mean_stands_for_everybody_not_nothing() -> None:
+    """Who bought last returns last, so that every rule ranks worse than none."""
+    spent = np.arange(40.0)
+    outcome = Outcome(np.arange(40).astype(str), spent > 0, spent)
+    constant = {"zero": np.zeros(40), "mean": np.full(40, spent.mean())}
+    scores = {name: constant.get(name, spent[::-1]) for name in baseline_names()}
+    parts = {name: (Parts(np.full(40, 0.5), 2 * score),) for name, score in scores.items()}
+    assert Evaluation((CUTOFFS[0],), (outcome,), parts, 1).best_baseline() == "mean"

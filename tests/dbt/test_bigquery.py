@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 from google.cloud import bigquery
 
-from clv.errors import InputError
+from clv.dbt_runner import Target, raise_for_database
+from clv.errors import InputError, UnavailableError
+from clv.home import Home
 from clv.load import load
 from clv.settings import Settings
 from clv.transform import DryRunReport, TransformReport, dry_run, transform
@@ -189,6 +191,37 @@ def test_lost_answers_change_nothing(
     assert (first.built, second.built) == (story.first.built, story.second.built)
     for mart in MARTS:
         assert rows(open_warehouse(settings), mart) == rows(duckdb_marts, mart)
+
+
+@pytest.mark.parametrize(
+    ("said", "kind", "expected"),
+    [
+        (
+            "Database Error in model purchases (models/marts/purchases.sql)\n  500 Query exceeded limit for bytes billed: "
+            "1. 9 or higher required.; reason: bytesBilledLimitExceeded, message: Query exceeded limit for bytes billed: "
+            "1. 9 or higher required., location: query\n\n  Location: US",
+            InputError,
+            "bigquery://p/d: Query exceeded limit for bytes billed: 1. 9 or higher required; raise the limit with "
+            "CLV_BIGQUERY_MAXIMUM_BYTES_BILLED if the cost is meant.",
+        ),
+        (
+            "Runtime Error\n  403 POST https://x/jobs: Quota exceeded: too much; reason: quotaExceeded, message: Quota "
+            "exceeded: too much",
+            UnavailableError,
+            "bigquery://p/d: Quota exceeded: too much (details in ",
+        ),
+        ("Access Denied: Table p:d.t.", UnavailableError, "bigquery://p/d: Access Denied: Table p:d.t (details in "),
+    ],
+    ids=["bytes", "quota", "permission"],
+)
+def test_what_bigquery_refuses_to_dbt_is_one_clear_sentence(
+    said: str, kind: type[Exception], expected: str, tmp_path: Path
+) -> None:
+    target = Target("bigquery", open_warehouse(Settings(home=tmp_path, warehouse="bigquery://p/d")))
+    with pytest.raises(kind) as caught:
+        raise_for_database(target, said, Home(tmp_path))
+    assert str(caught.value).startswith(expected)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_query_over_the_limit_is_refused(story: Story, full_scale: bool) -> None:

@@ -33,6 +33,10 @@ NOT_TYPED = {
 """Commands, by their beginning, that the walk through the pages leaves out, and why."""
 
 
+SCRIPTS = {"docs/monitoring.md": "tests/experiments/test_weekly.py runs weekly.sh"}
+"""Pages with a whole script (```bash), and what runs it."""
+
+
 class Command(NamedTuple):
     """One command of one page, as typed, less its comment."""
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.docs.commands import PAGES, REPOSITORY, Command, blocks, commands
+from tests.docs.commands import PAGES, REPOSITORY, SCRIPTS, Command, blocks, commands
 from tests.docs.conftest import Desk
 
 pytestmark = pytest.mark.timeout(900)
@@ -106,6 +106,10 @@ def test_every_page_with_python_says_what_it_takes_for_granted() -> None:
         *GIVEN,
         *PYTHON_ELSEWHERE,
     }
+
+
+def test_every_page_with_a_script_says_what_runs_it() -> None:
+    assert {str(page.relative_to(REPOSITORY)) for page in PAGES if list(blocks(page, "bash"))} == set(SCRIPTS)
 
 
 def test_every_page_with_something_to_type_has_a_desk() -> None:

@@ -17,6 +17,7 @@ from typing import Any
 from unittest import mock
 
 import duckdb
+import mlflow
 import pytest
 from filelock import FileLock
 from mlflow.tracking._tracking_service.utils import _artifact_repos_cache
@@ -162,6 +163,14 @@ class Lab:
             aliases = store.execute("select alias, version from registered_model_aliases").fetchall()
         events = len(list(self.home.glob("artifacts/**/events/*.json")))
         return hashlib.sha256(warehouse.read_bytes()).hexdigest(), versions, aliases, events
+
+    def register_again(self) -> str:
+        """Version 1's model as one more version, which takes no training."""
+        mlflow.set_tracking_uri(f"sqlite:///{self.home / 'mlflow.db'}")
+        mlflow.set_registry_uri(mlflow.get_tracking_uri())
+        client = mlflow.MlflowClient()
+        first = client.get_model_version("clv", "1")
+        return str(client.create_model_version("clv", first.source, first.run_id, tags=first.tags).version)
 
     def sql(self, statement: str) -> None:
         """Change the warehouse behind clv's back."""

@@ -13,7 +13,6 @@ from datetime import date, timedelta
 from pathlib import Path
 
 import duckdb
-import mlflow
 import pandas as pd
 import pytest
 from mlflow import MlflowClient
@@ -255,20 +254,11 @@ def test_an_empty_home_says_what_comes_first(clv, tmp_path: Path) -> None:
     assert clv(home, "--json", "history").json == []
 
 
-def second_version(lab) -> str:
-    """The same model once more, as a version of its own."""
-    mlflow.set_tracking_uri(f"sqlite:///{lab.home / 'mlflow.db'}")
-    mlflow.set_registry_uri(mlflow.get_tracking_uri())
-    client = MlflowClient()
-    first = client.get_model_version("clv", "1")
-    return str(client.create_model_version("clv", first.source, first.run_id, tags=first.tags).version)
-
-
 def test_a_model_of_another_shop_horizon_or_contract_is_neither_served_nor_promoted(
     copy_of_lab, clv, monkeypatch, tmp_path: Path
 ) -> None:
     lab, out = copy_of_lab, tmp_path / "out.csv"
-    second = second_version(lab)
+    second = lab.register_again()
     with duckdb.connect(str(lab.home / "warehouse.duckdb"), read_only=True) as connection:
         ((shop_id,),) = connection.execute("select shop_id from raw.shop").fetchall()
     lab.sql("update raw.shop set shop_id = 'another'")

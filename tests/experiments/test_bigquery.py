@@ -5,7 +5,6 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from mlflow import MlflowClient
 
 from clv.settings import Settings
 from clv.warehouse import SCHEMAS, Warehouse, open_warehouse
@@ -68,10 +67,7 @@ def test_the_gate_judges_on_bigquery_as_on_duckdb(
     if not full_scale:
         pytest.skip("the gate twice: --scale full")
     home = copy_of_lab.home
-    store = Settings(home=home).tracking_uri
-    client = MlflowClient(store, store)
-    first = client.get_model_version("clv", "1")
-    client.create_model_version("clv", first.source, first.run_id, tags=first.tags)
+    copy_of_lab.register_again()
     copy_tables(home, warehouse)
 
     def judged(*options: str) -> dict[str, tuple[bool, str]]:

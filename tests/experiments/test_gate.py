@@ -70,7 +70,7 @@ def test_the_report_is_one_page_that_names_what_failed() -> None:
     assert report.failures == "level: total 9.00"
     page = report.to_markdown()
     assert "**Refused**, against version 3 in Production." in page
-    assert "| level | FAILED | total 9.00 |" in page
+    assert "| level | **FAILED** | total 9.00 |" in page
     assert "| same shop | passed | a\\|b |" in page
     assert report.figures() == {}
 

@@ -137,7 +137,8 @@ def test_it_is_one_run_with_a_page(facts: dict, later: tuple[Path, pd.DataFrame]
     run = client.get_run(facts["run_id"])
     assert run.data.tags["clv.kind"] == "monitor"
     assert run.data.tags["clv.verdict"] == "in bounds"
-    assert run.data.metrics["normalized_gini"] == pytest.approx(facts["closed"][0]["metrics"]["normalized_gini"][0], abs=1e-4)
+    gini = facts["closed"][0]["metrics"]["normalized_gini"][0]
+    assert run.data.metrics["normalized_gini"] == pytest.approx(gini, abs=1e-4)
     files = {item.path for item in client.list_artifacts(run.info.run_id, "monitor")}
     assert {
         f"monitor/{name}" for name in ("monitor.md", "monitor.html", "monitor.json", "promises.png", "drift.png")

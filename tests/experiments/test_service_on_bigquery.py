@@ -12,6 +12,9 @@ from fastapi.testclient import TestClient
 from clv.settings import Settings
 from clv.warehouse import SCHEMAS, open_warehouse
 from clv.warehouse.bigquery import BigQueryWarehouse, setup_bigquery
+from experiments.console import Console
+from experiments.servers import environment
+from experiments.workspace import Workspace
 from serving.app import create_app
 from serving.settings import ServingSettings
 
@@ -29,12 +32,10 @@ def tables(warehouse: BigQueryWarehouse) -> list[str]:
 def copy_tables(home: Path, to: BigQueryWarehouse) -> None:
     """The tables of a home's DuckDB file, with no dbt at work."""
     embedded = open_warehouse(Settings(home=home))
-    found = embedded.query(
-        "select table_schema, table_name from information_schema.tables where table_type like 'BASE%'"
-    )
-    for row in found.to_pylist():
-        rows = embedded.query(f"select * from {row['table_schema']}.{row['table_name']}")
-        to.write_table(row["table_schema"], row["table_name"], rows.to_batches(), rows.schema)
+    found = embedded.query("select schema_name, table_name from duckdb_tables()").to_pylist()
+    for schema, table in ((row["schema_name"], row["table_name"]) for row in found):
+        rows = embedded.query(f"select * from {schema}.{table}")
+        to.write_table(schema, table, rows.to_batches(), rows.schema)
 
 
 def until(is_so: Callable[[], bool]) -> None:
@@ -86,3 +87,8 @@ def test_it_shows_what_was_scored_logs_what_it_answers_and_nothing_knows_a_perso
     for path in files:
         content = str(pq.read_table(path).to_pydict()).encode() if path.suffix == ".parquet" else path.read_bytes()
         assert person.encode() not in content, path
+
+
+def test_clv_serve_hands_on_the_warehouse_it_was_given(tmp_path: Path) -> None:
+    workspace = Workspace(Settings(home=tmp_path, warehouse=ADDRESS), Console(quiet=True))
+    assert ServingSettings.from_environment(environment(workspace)).warehouse == ADDRESS

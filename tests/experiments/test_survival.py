@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from mlflow import MlflowClient
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -183,11 +182,8 @@ def test_of_two_promotions_at_once_one_wins_and_the_other_is_told(
     if not full_scale:
         pytest.skip("two gates beside each other: --scale full; tests/experiments/test_registry.py has one process")
     lab = copy_of_lab
-    store = f"sqlite:///{lab.home / 'mlflow.db'}"
-    client = MlflowClient(store, store)
-    first = client.get_model_version("clv", "1")
-    for _ in range(2):
-        client.create_model_version("clv", first.source, first.run_id, tags=first.tags)
+    lab.register_again()
+    lab.register_again()
     started = {who: clv_process(lab.home, "--quiet", "promote", n, "--by", who) for who, n in (("ana", 2), ("bo", 3))}
     answers = {who: finished(process) for who, process in started.items()}
     assert sorted(answer.code for answer in answers.values()) == [0, 4], answers
