@@ -197,9 +197,9 @@ def test_lost_answers_change_nothing(
     ("said", "kind", "expected"),
     [
         (
-            "Database Error in model purchases (models/marts/purchases.sql)\n  500 Query exceeded limit for bytes billed: "
-            "1. 9 or higher required.; reason: bytesBilledLimitExceeded, message: Query exceeded limit for bytes billed: "
-            "1. 9 or higher required., location: query\n\n  Location: US",
+            "Database Error in model purchases (purchases.sql)\n  500 Query exceeded limit for bytes billed: 1. 9 or "
+            "higher required.; reason: bytesBilledLimitExceeded, message: Query exceeded limit for bytes billed: 1. 9 or "
+            "higher required., location: query\n\n  Location: US",
             InputError,
             "bigquery://p/d: Query exceeded limit for bytes billed: 1. 9 or higher required; raise the limit with "
             "CLV_BIGQUERY_MAXIMUM_BYTES_BILLED if the cost is meant.",
