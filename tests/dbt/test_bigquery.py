@@ -198,8 +198,8 @@ def test_lost_answers_change_nothing(
     [
         (
             "Database Error in model purchases (purchases.sql)\n  500 Query exceeded limit for bytes billed: 1. 9 or "
-            "higher required.; reason: bytesBilledLimitExceeded, message: Query exceeded limit for bytes billed: 1. 9 or "
-            "higher required., location: query\n\n  Location: US",
+            "higher required.; reason: bytesBilledLimitExceeded, message: Query exceeded limit for bytes billed: 1. 9 "
+            "or higher required., location: query\n\n  Location: US",
             InputError,
             "bigquery://p/d: Query exceeded limit for bytes billed: 1. 9 or higher required; raise the limit with "
             "CLV_BIGQUERY_MAXIMUM_BYTES_BILLED if the cost is meant.",
