@@ -83,6 +83,7 @@ class FoldData:
     customer_fold: NDArray[np.intp] | None = None
     cutoff: date | None = None
     _binned: dict[str, Binned] = field(default_factory=dict)
+    _predicted: dict[tuple[Recipe, int], Parts] = field(default_factory=dict)
     _lock: Any = field(default_factory=Lock)
 
     def binned(self, form: str) -> Binned:
@@ -107,12 +108,14 @@ class FoldData:
         )
 
     def predict(self, recipe: Recipe, *, threads: int, bags: int = 1) -> Parts:
-        """What XGBoost alone, fitted by a recipe, predicts of `test`."""
+        """What XGBoost alone, fitted by a recipe, predicts of `test`; no bag is fitted twice."""
         total: Parts | None = None
         for number in range(bags):
-            binned = self.binned(recipe.form) if number == 0 else self.bag(recipe.form, number)
-            hurdle = fit_boosters(binned, recipe, seed=self.seed + number, threads=threads)
-            parts = hurdle.predict_parts(self.test, self.history)
+            if (recipe, number) not in self._predicted:
+                binned = self.binned(recipe.form) if number == 0 else self.bag(recipe.form, number)
+                hurdle = fit_boosters(binned, recipe, seed=self.seed + number, threads=threads)
+                self._predicted[recipe, number] = hurdle.predict_parts(self.test, self.history)
+            parts = self._predicted[recipe, number]
             total = parts if total is None else mix(total, parts, 1 / (number + 1))
         assert total is not None
         return total

@@ -27,7 +27,7 @@ def test_answers_are_those_of_the_pyfunc_in_input_order(api: httpx.Client, regis
 
     mlflow.set_tracking_uri(registry.settings.tracking_uri)
     mlflow.set_registry_uri(registry.settings.tracking_uri)
-    frame = helpers.random_customers(700, seed=3)
+    frame = helpers.random_customers(2300, seed=3)  # as many as are shared out
     expected = mlflow.pyfunc.load_model("models:/clv/Production").predict(frame)
     answer = api.post("/predict", json=helpers.as_customers(frame)).json()
     assert list(answer) == ["model", "interval_level", "predictions", "warnings"]
@@ -41,7 +41,7 @@ def test_answers_are_those_of_the_pyfunc_in_input_order(api: httpx.Client, regis
     }
     assert (answer["interval_level"], answer["warnings"]) == (0.8, [])
     got = pd.DataFrame(answer["predictions"])
-    assert got.pop("customer_id").tolist() == [f"c{row}" for row in range(700)]
+    assert got.pop("customer_id").tolist() == [f"c{row}" for row in range(2300)]
     pd.testing.assert_frame_equal(got[list(expected.columns)], expected, check_dtype=False, rtol=1e-12)
     np.testing.assert_allclose(got["p_return"] * got["value_if_return"], got["expected_value"], atol=1e-9)
     assert (got["value_if_return_low"] < got["value_if_return_high"]).all()
