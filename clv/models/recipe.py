@@ -34,11 +34,11 @@ class Recipe(BaseModel):
 
     family: Family = "blend"
     history_weight: float = Field(default=0.5, gt=0, lt=1, description="share of BG/NBD and Gamma-Gamma in the blend")
-    bags: int = Field(default=3, ge=1, le=20, description="boosters with seeds and held-out customers of their own")
-    patience: int = Field(default=30, ge=0, description="rounds without a gain on held-out customers; 0: all rounds")
+    bags: int = Field(default=5, ge=1, le=20, description="boosters with seeds and held-out customers of their own")
+    patience: int = Field(default=20, ge=0, description="rounds without a gain on held-out customers; 0: all rounds")
     trees: int = Field(default=600, ge=1, le=5000, description="most boosting rounds of P(return)")
     max_depth: int = Field(default=4, ge=1, le=12)
-    learning_rate: float = Field(default=0.06, gt=0, le=1)
+    learning_rate: float = Field(default=0.1, gt=0, le=1)
     min_child_weight: float = Field(default=8.0, ge=0)
     subsample: float = Field(default=0.8, gt=0, le=1)
     colsample: float = Field(default=0.6, gt=0, le=1, description="share of columns a tree sees")
