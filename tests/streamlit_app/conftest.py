@@ -3,7 +3,7 @@
 import importlib.util
 import io
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -62,17 +62,28 @@ def log() -> str:
 
 
 @pytest.fixture(scope="session")
-def predicted(api) -> pd.DataFrame:
-    """What the service says of the customers in the log at the end of its half year, the best first."""
-    body = LOG.replace("Customer,Order Date,Revenue,Invoice", "customer_id,purchased_at,amount,order_id", 1)
-    answer = api.post(
-        "/predict/purchases",
-        params={"as_of": AS_OF, "features": "true"},
-        content=body.encode(),
-        headers={"content-type": "text/csv"},
-    )
-    found = pd.DataFrame(answer.json()["predictions"])
-    return found.sort_values(["expected_value", "customer_id"], ascending=[False, True], ignore_index=True)
+def predict_log(api) -> Callable[[str], pd.DataFrame]:
+    """Ask the service what it says of the customers in the log as of a day, the best first."""
+
+    def predict(as_of: str) -> pd.DataFrame:
+        body = LOG.replace("Customer,Order Date,Revenue,Invoice", "customer_id,purchased_at,amount,order_id", 1)
+        answer = api.post(
+            "/predict/purchases",
+            params={"as_of": as_of, "features": "true"},
+            content=body.encode(),
+            headers={"content-type": "text/csv"},
+        )
+        found = pd.DataFrame(answer.json()["predictions"])
+        return found.sort_values(["expected_value", "customer_id"], ascending=[False, True], ignore_index=True)
+
+    return predict
+
+
+@pytest.fixture(scope="session")
+def predicted(predict_log) -> pd.DataFrame:
+    """The same at the end of the log's half year."""
+    found: pd.DataFrame = predict_log(AS_OF)
+    return found
 
 
 @pytest.fixture(scope="session")
