@@ -44,18 +44,20 @@ async def read_body(request: Request, limit: int, seconds: float) -> bytes:
     announced = request.headers.get("content-length", "")
     if announced.isdigit() and int(announced) > limit:
         raise _too_large(limit)
-    body = bytearray()
+    chunks: list[bytes] = []
+    size = 0
     try:
         async with asyncio.timeout(seconds):
             async for chunk in request.stream():
-                body += chunk
-                if len(body) > limit:
+                chunks.append(chunk)
+                size += len(chunk)
+                if size > limit:
                     raise _too_large(limit)
     except TimeoutError:
         raise Problem(
             408, f"The body had not arrived after {seconds:g} seconds; send it faster.", headers={"Connection": "close"}
         ) from None
-    return bytes(body)
+    return b"".join(chunks)
 
 
 def _too_large(limit: int) -> Problem:

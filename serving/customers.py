@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 Column = Sequence[Any] | NDArray[Any]
 """One feature of all customers: numbers or texts, None or NaN where it is not known."""
 
-_FEW = 100
+FEW = 100
 """Customers whose numbers cost less than a call for each feature."""
 
 
@@ -41,8 +41,15 @@ class Customers:
     def records(self) -> list[dict[str, Any]]:
         """One dictionary of features per customer."""
         names = tuple(self.columns)
-        columns = (column.tolist() if isinstance(column, np.ndarray) else column for column in self.columns.values())
+        columns = map(_listed, self.columns.values())
         return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+
+
+def _listed(column: Column) -> Sequence[Any]:
+    """The column with None for what is not known."""
+    if not isinstance(column, np.ndarray):
+        return column
+    return [None if value != value else value for value in column.tolist()]  # NaN alone is not equal to itself
 
 
 class Coder:
@@ -69,7 +76,7 @@ class Coder:
             customers.columns[name] if codes is None else map(codes.get, customers.columns[name])
             for name, codes in self._codes.items()
         ]
-        if count <= _FEW:
+        if count <= FEW:
             return np.fromiter(chain.from_iterable(columns), np.float32).reshape(len(columns), count).T.copy()
         matrix = np.empty((count, len(columns)), np.float32)
         for place, column in enumerate(columns):

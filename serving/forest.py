@@ -31,7 +31,8 @@ _MOST_LEVELS = 8
 """Each level doubles the nodes: XGBoost is better with deep trees. And a leaf's number has to fit into a byte."""
 
 _CHUNK = 512
-"""Customers at a time, so that all that is known of them stays in the processor's cache."""
+"""Customers at a time, so that all that is known of them stays in the processor's cache. With 1,024, arrays are so
+large that each is asked of the system anew and given back, which costs more than the trees."""
 
 _logger = logging.getLogger(__name__)
 
@@ -113,7 +114,7 @@ class _Booster:
                 nodes = no ^ ((no ^ yes) & answer)
             taken.append(nodes[0])
             leaf = 2 * leaf + np.unpackbits(nodes[0].view(np.uint8), axis=1)
-        values = self.leaves.take(leaf + self.starts)
+        values = self.leaves.take(leaf + self.starts, mode="wrap")  # numpy's fastest; no leaf is out of range
         margins: NDArray[np.float32] = np.add.reduce(values, axis=0, initial=self.base)
         return margins
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from clv.predictor import Predictor
 
 _FEWEST_SHARED = 1_000
-"""Customers worth a helper's while: fewer take longer by handing the interpreter to and fro than by their trees."""
+"""Customers worth a helper's while: fewer take longer by handing the interpreter back and forth than by their trees."""
 
 _FEWEST_SHARED_XGBOOST = 100
 """The same where XGBoost leads them, which takes longer, and away from the interpreter."""

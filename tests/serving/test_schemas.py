@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serving.customers import Coder, Customers
+from serving.customers import FEW, Coder, Customers
 from serving.problems import Problem
 from serving.schemas import CustomerReader, features_model
 
@@ -99,7 +99,11 @@ def read(method, body: bytes) -> tuple[list[str], list[dict]] | None:
     return list(customers.ids), customers.records()
 
 
-def test_both_readers_agree(helpers: ModuleType, reader: CustomerReader) -> None:
+@pytest.mark.parametrize("few", [FEW, 0])  # many customers are read in another way
+def test_both_readers_agree(
+    helpers: ModuleType, reader: CustomerReader, monkeypatch: pytest.MonkeyPatch, few: int
+) -> None:
+    monkeypatch.setattr("serving.schemas.FEW", few)
     taken = []
 
     @settings(max_examples=600, deadline=None, database=None, derandomize=True)
