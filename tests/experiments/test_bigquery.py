@@ -10,13 +10,17 @@ from clv.settings import Settings
 from clv.warehouse import SCHEMAS, Warehouse, open_warehouse
 from clv.warehouse.bigquery import setup_bigquery
 
-ADDRESS = "bigquery://verbs-project/shop"
+
+@pytest.fixture
+def address(request: pytest.FixtureRequest) -> str:
+    """Datasets of each test's own."""
+    return f"bigquery://verbs-project/{request.node.name}"
 
 
 @pytest.fixture
-def warehouse(bigquery_facade: Any, tmp_path: Path) -> Warehouse:
+def warehouse(address: str, bigquery_facade: Any, tmp_path: Path) -> Warehouse:
     """Empty datasets."""
-    settings = Settings.from_environment(bigquery_facade.environment, home=tmp_path / "unused", warehouse=ADDRESS)
+    settings = Settings.from_environment(bigquery_facade.environment, home=tmp_path / "unused", warehouse=address)
     setup_bigquery(settings)
     return open_warehouse(settings)
 
@@ -33,12 +37,12 @@ def copy_tables(home: Path, to: Warehouse) -> None:
 
 @pytest.mark.timeout(900)
 def test_a_shop_is_scored_on_bigquery_as_on_duckdb(
-    copy_of_lab, warehouse: Warehouse, bigquery_facade: Any, clv, tmp_path: Path, full_scale: bool
+    copy_of_lab, address: str, warehouse: Warehouse, bigquery_facade: Any, clv, tmp_path: Path, full_scale: bool
 ) -> None:
     """With the model of the same shop; at full scale every table is made by the verbs themselves, too."""
 
     def on_bigquery(*arguments: object) -> Any:
-        return clv(copy_of_lab.home, "--warehouse", ADDRESS, *arguments, **bigquery_facade.environment)
+        return clv(copy_of_lab.home, "--warehouse", address, *arguments, **bigquery_facade.environment)
 
     here, there = tmp_path / "here.csv", tmp_path / "there.csv"
     assert clv(copy_of_lab.home, "score", "--predictions", here).code == 0
@@ -61,7 +65,7 @@ def test_a_shop_is_scored_on_bigquery_as_on_duckdb(
 
 @pytest.mark.timeout(900)
 def test_the_gate_judges_on_bigquery_as_on_duckdb(
-    copy_of_lab, warehouse: Warehouse, bigquery_facade: Any, clv, full_scale: bool
+    copy_of_lab, address: str, warehouse: Warehouse, bigquery_facade: Any, clv, full_scale: bool
 ) -> None:
     """Features, level, leaks and the test out of time: the same report; then the version is in Production."""
     if not full_scale:
@@ -75,12 +79,12 @@ def test_the_gate_judges_on_bigquery_as_on_duckdb(
         assert done.code == 0, done.err
         return {check["name"]: (check["passed"], check["detail"]) for check in done.json}
 
-    here, there = judged(), judged("--warehouse", ADDRESS)
+    here, there = judged(), judged("--warehouse", address)
     timed = "latency"
     assert here.keys() == there.keys() > {timed, "no leak", "level", "too good to be true"}
     assert {name: found for name, found in here.items() if name != timed} == {
         name: found for name, found in there.items() if name != timed
     }
-    done = clv(home, "--warehouse", ADDRESS, "promote", "2", "--by", "ana", **bigquery_facade.environment)
+    done = clv(home, "--warehouse", address, "promote", "2", "--by", "ana", **bigquery_facade.environment)
     assert done.code == 0, done.err
     assert copy_of_lab.state[1] == [(1, "Archived"), (2, "Production")]
