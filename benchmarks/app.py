@@ -29,10 +29,10 @@ import pandas as pd
 import psutil
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from benchmarks.pipeline import MEBIBYTE, REPOSITORY, _resident
+from benchmarks.pipeline import MEBIBYTE, _resident
 from benchmarks.record import OUTPUT_HELP, save
+from benchmarks.shops import CDNOW, REPOSITORY
 
-CDNOW = REPOSITORY.parent / "shared" / "data" / "cdnow" / "CDNOW_master.txt"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 PEAK = "app and service in one process, peak"
 BARS = {

@@ -16,8 +16,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.pipeline import REPOSITORY
 from benchmarks.record import OUTPUT_HELP, save
+from benchmarks.shops import REPOSITORY
 
 PREDICTED = "Asked over HTTP"
 

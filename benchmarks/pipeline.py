@@ -11,8 +11,6 @@ import argparse
 import os
 import platform
 import resource
-import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -25,9 +23,7 @@ import httpx
 import psutil
 
 from benchmarks.record import OUTPUT_HELP, save
-
-REPOSITORY = Path(__file__).resolve().parent.parent
-OLIST = REPOSITORY.parent / "shared" / "data" / "olist" / "brazilian-ecommerce.zip"
+from benchmarks.shops import OLIST, clv
 
 SAMPLE_SECONDS = 0.05
 MEBIBYTE = 2**20
@@ -73,18 +69,6 @@ def _resident(process: psutil.Process) -> int:
         return int(process.memory_info().rss)
     except psutil.Error:  # it has ended since it was listed
         return 0
-
-
-def clv(home: Path, *arguments: object) -> None:
-    """Run one verb; its own output shows only if it fails."""
-    done = subprocess.run(
-        [sys.executable, "-m", "experiments.cli", "--home", str(home), *map(str, arguments)],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-    )
-    if done.returncode:
-        sys.exit(f"`clv {' '.join(map(str, arguments))}` ended with {done.returncode}:\n{done.stderr}")
 
 
 def steps(home: Path, shop: Path, trials: int) -> Iterator[Cost]:

@@ -16,8 +16,6 @@ import argparse
 import json
 import os
 import re
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -27,11 +25,10 @@ import duckdb
 import pandas as pd
 
 from benchmarks.pipeline import measured
+from benchmarks.shops import OLIST, REPOSITORY, cdnow, clv
 
-REPOSITORY = Path(__file__).resolve().parent.parent
 DOCS = REPOSITORY / "docs"
 STORED = DOCS / "results"
-DATA = Path(os.environ.get("CLV_DATA", REPOSITORY.parent / "shared" / "data"))
 HORIZON_DAYS = 90
 
 NAMES = {
@@ -69,36 +66,19 @@ def main() -> None:
 
 
 def _sources(folder: Path) -> dict[str, tuple[Path, str]]:
-    cdnow = folder / "cdnow.csv"
-    lines = (DATA / "cdnow" / "CDNOW_master.txt").read_text().split("\n")[1:]
-    rows = ["customer_id,date,count,amount", *(",".join(line.split()) for line in lines if line.strip())]
-    cdnow.write_text("\n".join(rows) + "\n")
     made_up = folder / "made-up"
-    _clv(folder / MADE_UP, "synth", made_up)
+    clv(folder / MADE_UP, "synth", made_up)
     return {
-        "olist": (DATA / "olist" / "brazilian-ecommerce.zip", "olist"),
-        "cdnow": (cdnow, "transactions"),
+        "olist": (OLIST, "olist"),
+        "cdnow": (cdnow(folder), "transactions"),
         MADE_UP: (made_up / "shop", "olist"),
     }
-
-
-def _clv(home: Path, *words: object) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "experiments.cli", "--home", str(home), *map(str, words)],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        sys.exit(done.stderr)
-    return done.stdout
 
 
 def _run(folder: Path, name: str, path: Path, source: str) -> dict[str, Any]:
     home = folder / name
     with measured(name) as cost:
-        output = _clv(home, "--json", "--quiet", "run", path, "--source", source, "--horizon-days", HORIZON_DAYS)
+        output = clv(home, "--json", "--quiet", "run", path, "--source", source, "--horizon-days", HORIZON_DAYS)
     answer = json.loads(output.splitlines()[-1])
     return {
         "command": f"clv run {path.name} --source {source} --horizon-days {HORIZON_DAYS}",

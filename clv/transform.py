@@ -29,16 +29,10 @@ from clv.errors import ClvError, InputError
 from clv.home import Home, remove, replacing
 from clv.load import Shop, read_shop
 from clv.settings import Settings
-from clv.warehouse import DuckDBWarehouse, Warehouse, open_warehouse
+from clv.warehouse import DuckDBWarehouse, Warehouse, open_warehouse, prices
 
 if TYPE_CHECKING:  # Google's clients take a second to import
     from clv.warehouse.bigquery import BigQueryWarehouse, Estimate
-
-PRICE_PER_TIB = 6.25
-"""US dollars that BigQuery asks for each TiB scanned, on demand (the first of a month is free)."""
-
-MINIMUM_BILLED = 10 * 2**20
-"""Bytes that BigQuery bills at least for each table that a query reads."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +128,7 @@ class DryRunReport:
     @property
     def price(self) -> float:
         """US dollars on demand, before the free TiB of each month."""
-        return self.billed_bytes / 2**40 * PRICE_PER_TIB
+        return self.billed_bytes / 2**40 * prices.QUERIES_PER_TIB
 
 
 def transform(
@@ -257,7 +251,7 @@ def _scans(warehouse: BigQueryWarehouse, target: Target, nodes: list[Node]) -> I
             node["name"],
             node["kind"],
             sum(estimate.scanned_bytes for estimate in read),
-            sum(max(estimate.scanned_bytes, MINIMUM_BILLED * estimate.table_count) for estimate in read),
+            sum(max(estimate.scanned_bytes, prices.MINIMUM_BILLED * estimate.table_count) for estimate in read),
         )
 
 

@@ -6,8 +6,10 @@ reachable.
 
 from __future__ import annotations
 
+import atexit
 import errno
 import os
+import signal
 import sys
 import tempfile
 import traceback
@@ -640,6 +642,8 @@ def main() -> None:
             )
             sys.exit(UnavailableError.exit_code)
         _report_bug(error)
+    finally:
+        atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)  # all is said; a late Ctrl-C changes nothing
 
 
 def _workspace(context: typer.Context) -> Workspace:

@@ -143,6 +143,15 @@ def test_a_killed_search_goes_on_with_its_finished_trials(copy_of_lab, clv, clv_
     assert (anew.code, anew.json["trials"]) == (0, 1), anew.err
 
 
+def test_an_interrupt_after_the_work_changes_nothing() -> None:
+    last_moment = (
+        "import atexit, os, signal; atexit.register(os.kill, os.getpid(), signal.SIGINT); "
+        "from experiments.cli import main; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", last_moment, "version"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 # Two writers.
 
 HOLDER = """
