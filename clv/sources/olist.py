@@ -457,8 +457,8 @@ def _drop_incomplete(
         )
         raise InputError(
             f"{file.name}: {dropped:,} of {rows:,} rows have no value in a required column (the first: "
-            f"{line_of(file, position)}, column {missing}); expected at most {max_null_share:.1%} "
-            "(CLV_MAX_NULL_SHARE)."
+            f"{line_of(file, position)}, column {missing}); expected at most {max_null_share:.1%}, "
+            "so mend the file or leave more of them out with CLV_MAX_NULL_SHARE."
         )
     if dropped:
         connection.execute(f"delete from next_{table.name} where {where}")

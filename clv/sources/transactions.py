@@ -458,7 +458,8 @@ class _Log:
             assert first is not None
             raise InputError(
                 f"{dropped:,} of {rows:,} rows have no customer, time or amount (the first: {self._where(first[0])}, "
-                f"column {self.names[first[1]]}); expected at most {max_null_share:.1%} (CLV_MAX_NULL_SHARE)."
+                f"column {self.names[first[1]]}); expected at most {max_null_share:.1%}, so mend the file or "
+                "leave more of them out with CLV_MAX_NULL_SHARE."
             )
         if dropped == rows:
             raise InputError("No row has a customer, a time and an amount; expected at least one.")
