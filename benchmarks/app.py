@@ -3,12 +3,13 @@
 Needs Chromium or Google Chrome, and a home that ``clv run`` or ``clv demo`` has filled. On two cores, browser included:
 ``taskset -c 0,1 .venv/bin/python -m benchmarks.app --home .clv``. Every start is a fresh process with an API of its
 own. "Usable" means that a button was pressed and what it opens was there. ``--public-demo`` also measures what a
-stranger's first visit costs where there is no home at all.
+stranger's first visit costs where there is no home at all; ``--pictures docs/images`` takes the pictures of the docs.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import platform
 import shutil
@@ -22,16 +23,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlencode
 
+import duckdb
 import httpx
 import numpy as np
 import pandas as pd
 import psutil
+from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from benchmarks.pipeline import MEBIBYTE, _resident
 from benchmarks.record import OUTPUT_HELP, save
 from benchmarks.shops import CDNOW, REPOSITORY
+from clv.machine import usable_cores
+
+PICTURED, PICTURE, SETTLED_SECONDS = (1280, 1400), (1000, 1093), 5
+"""Size of the window, size of its picture in the docs, and how long charts may take to draw."""
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 PEAK = "app and service in one process, peak"
@@ -87,7 +95,7 @@ def app(home: Path) -> Iterator[App]:
     with subprocess.Popen(
         command,
         cwd=REPOSITORY,
-        env=rest | {"CLV_HOME": str(home.absolute()), "CLV_THREADS": str(cores())},
+        env=rest | {"CLV_HOME": str(home.absolute()), "CLV_THREADS": str(usable_cores())},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     ) as process:
@@ -111,14 +119,10 @@ def answers(url: str) -> bool:
     return False
 
 
-def cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 @contextmanager
-def visitor(browser: Browser) -> Iterator[Page]:
+def visitor(browser: Browser, width: int = 1400, height: int = 1000) -> Iterator[Page]:
     """Somebody who was never there before."""
-    context = browser.new_context(viewport={"width": 1400, "height": 1000}, locale="en-US")
+    context = browser.new_context(viewport={"width": width, "height": height}, locale="en-US")
     page = context.new_page()
     page.set_default_timeout(PATIENCE_SECONDS * 1000)
     yield page
@@ -197,6 +201,28 @@ def public_demo(browser: Browser, folder: Path) -> Iterator[list[str]]:
     yield line("public demo, peak of all its processes", [running.peak / MEBIBYTE])
 
 
+def pictures(browser: Browser, home: Path, folder: Path) -> None:
+    """The pages as README and docs show them, with the best customer."""
+    with duckdb.connect(str(home / "warehouse.duckdb"), read_only=True) as warehouse:
+        [(best,)] = warehouse.execute(
+            "select customer_id from marts.customer_predictions order by expected_value desc, customer_id limit 1"
+        ).fetchall()
+    pages = {
+        "portfolio": "",
+        "customer": f"customer?{urlencode({'customer': best})}",
+        "budget": "budget",
+        "model": "model",
+    }
+    with app(home) as running, visitor(browser, *PICTURED) as page:
+        for name, address in pages.items():
+            page.goto(f"{running.url}/{address}")
+            numbers(page)
+            page.wait_for_timeout(SETTLED_SECONDS * 1000)
+            seen = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
+            seen.resize(PICTURE, Image.Resampling.LANCZOS).quantize(256).save(folder / f"app-{name}.png", optimize=True)
+            print(f"wrote {folder / f'app-{name}.png'}", flush=True)
+
+
 def line(what: str, found: list[float]) -> list[str]:
     """Print the median beside the bar and the single starts; returns the row that the docs show."""
     unit = "MiB" if "peak" in what else "s"
@@ -213,6 +239,7 @@ def main() -> None:
     parser.add_argument("--starts", type=int, default=3, help="fresh starts of the app; the median is shown")
     parser.add_argument("--rows", type=int, default=70_000, help="of the upload where the CDNOW log is absent")
     parser.add_argument("--public-demo", action="store_true", help="also build the public demo")
+    parser.add_argument("--pictures", type=Path, metavar="FOLDER", help="only write the pages as pictures")
     parser.add_argument("--output", type=Path, metavar="FOLDER", help=OUTPUT_HELP)
     arguments = parser.parse_args()
     path = next(filter(None, map(shutil.which, BROWSERS)), None)
@@ -226,7 +253,12 @@ def main() -> None:
         folder = Path(temporary)
         log, name = transactions(folder, arguments.rows)
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
-        print(f"{cores()} cores, {platform.machine()}, load {os.getloadavg()[0]:.1f}; upload: {name}", flush=True)
+        if arguments.pictures:
+            pictures(browser, arguments.home, arguments.pictures)
+            return
+        print(
+            f"{usable_cores()} cores, {platform.machine()}, load {os.getloadavg()[0]:.1f}; upload: {name}", flush=True
+        )
         visits = [visit(browser, arguments.home, log) for _ in range(arguments.starts)]
         rows = [line(what, [found[what] for found in visits]) for what in visits[0]]
         if arguments.public_demo:

@@ -4,8 +4,8 @@
     python -m benchmarks.bigquery_bytes --orders 100000
 
 The log has four years and ids of 32 characters. Printed: what the first `clv transform --dry-run` says, what the one
-after a further day (`clv load --append`) says, and the bytes of every table. A column counts in every table of a
-statement that has one of its name, so scans are upper bounds.
+after a further day (`clv load --append`) says, the bytes of every table, and what that costs in a month. A column
+counts in every table of a statement that has one of its name, so scans are upper bounds.
 """
 
 from __future__ import annotations
@@ -16,30 +16,62 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
 
 import duckdb
 
+from benchmarks.record import OUTPUT_HELP, save
+from benchmarks.shops import REPOSITORY, clv
 from benchmarks.warehouse import write_orders
 from clv.load import load
 from clv.settings import Settings
 from clv.transform import DryRunReport, dry_run, transform
-from clv.warehouse import SCHEMAS, open_warehouse
+from clv.warehouse import SCHEMAS, open_warehouse, prices
 from clv.warehouse.bigquery import BigQueryWarehouse, setup_bigquery
 
-FACADE = Path(__file__).resolve().parent.parent / "tests" / "bigquery"
+FACADE = REPOSITORY / "tests" / "bigquery"
 YESTERDAY = date(2022, 12, 29)
+HORIZON_DAYS = 90
+SIZES = (100_000, 1_000_000, 10_000_000)
+TRANSFORMS, READS = 30, 8
+"""In a month: a transform every day, and two reads of all snapshots every week."""
+
+GIB, TIB = 2**30, 2**40
+SNAPSHOTS = "customer_snapshots"
 
 
-def show(what: str, report: DryRunReport, orders: int) -> None:
-    print(
-        f"{what:<16} {len(report.scans):3} statements, scanned {report.scanned_bytes / orders:8,.0f} bytes an order, "
-        f"billed {report.billed_bytes:13,} bytes"
-    )
+@dataclass(frozen=True)
+class Measured:
+    """Of one log of orders: what the tables hold, and what would be scanned, in bytes."""
+
+    orders: int
+    tables: dict[str, int]
+    cutoffs: int
+    rebuilt: int
+    first: DryRunReport
+    next_day: DryRunReport
+
+    def an_order(self, size: int) -> int:
+        """Bytes of it that an order takes."""
+        return round(size / self.orders)
+
+    @property
+    def stored(self) -> int:
+        """Bytes of all tables."""
+        return sum(self.tables.values())
+
+    @property
+    def largest(self) -> int:
+        """Bytes that the largest of all statements scans."""
+        return max(scan.scanned_bytes for scan in (*self.first.scans, *self.next_day.scans))
 
 
-def measure(orders: int, folder: Path, addresses: dict[str, str]) -> None:
+def measure(orders: int, folder: Path, addresses: dict[str, str]) -> Measured:
+    """Load and build a log, then one more day of it."""
     files = {"history": f"< '{YESTERDAY + timedelta(days=1)}'", "day": f"::date = '{YESTERDAY + timedelta(days=1)}'"}
     write_orders(folder / "all.parquet", orders, "text")
     with duckdb.connect(config={"temp_directory": str(folder / "spill")}) as connection:
@@ -48,46 +80,129 @@ def measure(orders: int, folder: Path, addresses: dict[str, str]) -> None:
                 "copy (select customer_id, order_id, purchased_at as timestamp, abs(amount) as amount "
                 f"from '{folder / 'all.parquet'}' where purchased_at {days}) to '{folder / name}.parquet'"
             )
-    settings = Settings(
+    settings = _settings(folder, f"shop{orders}", addresses)
+    setup_bigquery(settings)
+    load(settings, folder / "history.parquet", source="transactions")
+    first = dry_run(settings, as_of_date=YESTERDAY, horizon_days=HORIZON_DAYS)
+    built = transform(settings, as_of_date=YESTERDAY, horizon_days=HORIZON_DAYS)
+    tables = _tables(settings, orders)
+    load(settings, folder / "day.parquet", source="transactions", append=True)
+    today = YESTERDAY + timedelta(days=1)
+    next_day = dry_run(settings, as_of_date=today, horizon_days=HORIZON_DAYS)
+    rebuilt = transform(settings, as_of_date=today, horizon_days=HORIZON_DAYS)
+    return Measured(orders, tables, len(built.cutoffs), len(rebuilt.built), first, next_day)
+
+
+def smallest_olist(folder: Path, addresses: dict[str, str]) -> int:
+    """Bytes billed by the first build of a small shop with Olist's tables: the minimum of each that is read."""
+    clv(folder / "home", "synth", folder / "made-up", "--customers", 500)
+    settings = _settings(folder, "olist", addresses)
+    setup_bigquery(settings)
+    load(settings, folder / "made-up" / "shop", source="olist")
+    return dry_run(settings, as_of_date=None, horizon_days=HORIZON_DAYS).billed_bytes
+
+
+def _settings(folder: Path, dataset: str, addresses: dict[str, str]) -> Settings:
+    return Settings(
         home=folder / "home",
         threads=2,
-        warehouse=f"bigquery://bytes/shop{orders}",
+        warehouse=f"bigquery://bytes/{dataset}",
         bigquery_emulator_host=addresses["rest"],
         bigquery_storage_emulator_host=addresses["storage"],
         maximum_bytes_billed=10**13,
     )
-    setup_bigquery(settings)
-    load(settings, folder / "history.parquet", source="transactions")
-    show("first build", dry_run(settings, as_of_date=YESTERDAY, horizon_days=90), orders)
-    built = transform(settings, as_of_date=YESTERDAY, horizon_days=90)
-    load(settings, folder / "day.parquet", source="transactions", append=True)
-    show("one more day", dry_run(settings, as_of_date=YESTERDAY + timedelta(days=1), horizon_days=90), orders)
-    print(f"{built.snapshot_count / orders:.1f} snapshots an order at {len(built.cutoffs)} cutoffs; stored:")
+
+
+def _tables(settings: Settings, least: int) -> dict[str, int]:
+    """Bytes of each table that has `least` or more."""
     warehouse = open_warehouse(settings)
     assert isinstance(warehouse, BigQueryWarehouse)
     client = warehouse.clients.rest
-    for schema in SCHEMAS:
-        for item in client.list_tables(f"{warehouse.project}.{warehouse.dataset}_{schema}"):
-            table = client.get_table(item.reference)
-            if table.table_type == "TABLE" and table.num_bytes > orders:
-                print(f"    {schema}.{item.table_id:<20} {table.num_bytes / orders:8,.0f} bytes an order")
+    found = [
+        client.get_table(item.reference)
+        for schema in SCHEMAS
+        for item in client.list_tables(f"{warehouse.project}.{warehouse.dataset}_{schema}")
+    ]
+    return {
+        table.table_id: table.num_bytes for table in found if table.table_type == "TABLE" and table.num_bytes > least
+    }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--orders", type=int, nargs="+", default=[20_000, 60_000])
-    arguments = parser.parse_args()
+def by_order(logs: Sequence[Measured]) -> list[list[str]]:
+    """Bytes an order, log by log."""
+    one = logs[-1]
+    parts = ", ".join(f"`{name}` {one.an_order(size):,}" for name, size in one.tables.items())
+    rows = {
+        f"stored: {parts}": [log.stored for log in logs],
+        "scanned by the first `transform`": [log.first.scanned_bytes for log in logs],
+        f"scanned by `transform` after one more day ({one.rebuilt} of {one.cutoffs} partitions built; most of it are "
+        "tests that read all snapshots)": [log.next_day.scanned_bytes for log in logs],
+        f"scanned by a read of all snapshots (`train`; `score` reads one of {one.cutoffs} cutoffs)": [
+            log.tables[SNAPSHOTS] for log in logs
+        ],
+    }
+    head = ["bytes an order", *(f"{log.orders:,} orders" for log in logs)]
+    return [
+        head,
+        *(
+            [what, *(f"{log.an_order(size):,}" for log, size in zip(logs, sizes, strict=True))]
+            for what, sizes in rows.items()
+        ),
+    ]
+
+
+def by_month(scanned: int, stored: int) -> list[list[str]]:
+    """What a shop costs in a month that scans and stores so many bytes an order, at three sizes."""
+    rows = [["orders in the history", "scanned in a month", "queries", "stored", "storage"]]
+    for orders in SIZES:
+        tib, gib = scanned * orders / TIB, stored * orders / GIB
+        queries = max(tib - prices.FREE_QUERIES_TIB, 0) * prices.QUERIES_PER_TIB
+        storage = max(gib - prices.FREE_STORAGE_GIB, 0) * prices.STORAGE_PER_GIB
+        without = f" (${tib * prices.QUERIES_PER_TIB:.2f} without the free TiB)"
+        rows.append([f"{orders:,}", f"{tib:.2f} TiB", f"${queries:.2f}{without}", f"{gib:.1f} GiB", f"${storage:.2f}"])
+    return rows
+
+
+@contextmanager
+def stand_in() -> Iterator[dict[str, str]]:
+    """The tests' stand-in for BigQuery, and its addresses."""
     environment = os.environ | {"PYTHONPATH": str(FACADE)}
     with subprocess.Popen(
         [sys.executable, "-m", "facade"], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as facade:
         assert facade.stdout is not None
-        addresses = json.loads(facade.stdout.readline())
-        for orders in arguments.orders:
-            print(f"{orders:,} orders", flush=True)
-            with tempfile.TemporaryDirectory() as folder:
-                measure(orders, Path(folder), addresses)
+        yield json.loads(facade.stdout.readline())
         facade.terminate()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--orders", type=int, nargs="+", default=[20_000, 60_000])
+    parser.add_argument("--output", type=Path, metavar="FOLDER", help=OUTPUT_HELP)
+    arguments = parser.parse_args()
+    logs = []
+    with stand_in() as addresses:
+        for orders in arguments.orders:
+            with tempfile.TemporaryDirectory() as folder:
+                logs.append(measure(orders, Path(folder), addresses))
+        with tempfile.TemporaryDirectory() as folder:
+            billed = smallest_olist(Path(folder), addresses)
+    small, last, table = logs[0], logs[-1], by_order(logs)
+    stored = last.an_order(last.stored)
+    scanned = TRANSFORMS * last.an_order(last.next_day.scanned_bytes) + READS * last.an_order(last.tables[SNAPSHOTS])
+    for row in (*table, *by_month(scanned, stored)):
+        print(" | ".join(row))
+    save(
+        arguments.output,
+        "bigquery_bytes",
+        table=table,
+        stored=stored,
+        scanned_in_a_month=scanned,
+        by_month=by_month(scanned, stored),
+        largest_gb=round(last.an_order(last.largest) * SIZES[-1] / 1e9),
+        least_log_gb=f"{small.first.billed_bytes / 1e9:.1f} to {small.next_day.billed_bytes / 1e9:.1f}",
+        least_olist_gb=f"{billed / 1e9:.1f}",
+    )
 
 
 if __name__ == "__main__":

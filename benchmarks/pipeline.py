@@ -24,6 +24,7 @@ import psutil
 
 from benchmarks.record import OUTPUT_HELP, save
 from benchmarks.shops import OLIST, clv
+from clv.machine import usable_cores
 
 SAMPLE_SECONDS = 0.05
 MEBIBYTE = 2**20
@@ -139,7 +140,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, metavar="FOLDER", help=OUTPUT_HELP)
     parser.add_argument("--whole", action="store_true", help="measure `clv demo` and `clv run` as one call instead")
     arguments = parser.parse_args()
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    cores = usable_cores()
     os.environ.setdefault("CLV_THREADS", str(cores))
     print(f"{cores} cores, {platform.machine()}, Python {platform.python_version()}")
     with tempfile.TemporaryDirectory(prefix="clv-bench-") as temporary:

@@ -1,6 +1,7 @@
 """How well the defaults rank customers, beside what can be had without them: the figures that issue and docs quote.
 
-    python -m benchmarks.quality --output FOLDER          (one to two hours on four cores)
+    python -m benchmarks.quality --output FOLDER          (one to two hours)
+    python -m benchmarks.quality --output FOLDER --only cdnow   (a part anew; the rest of FOLDER/quality.json stays)
     python -m benchmarks.quality --output FOLDER --quick  (a smoke test: small shops, one cutoff, one trial)
     python -m benchmarks.quality --output FOLDER --only synthetic --seeds 7 8 --customers 5000  (shops of your own)
 
@@ -8,7 +9,8 @@ At every month end that leaves two horizons of history before it and a whole win
 --as-of` (transform, tune with its default number of trials, fit) predict everybody seen by then, and what followed is
 the judge. Beside it: a reference blend that shares no code with the recipe under test (mean of BG/NBD + Gamma-Gamma on
 all orders and an XGBoost hurdle, bagged over early-stopping folds), BG/NBD + Gamma-Gamma alone, and the best rung of
-the ladder, chosen in hindsight. Differences are paired over 200 resamples of the customers. Synthetic shops, of seeds
+the ladder, chosen in hindsight. Differences are paired over 200 resamples of the customers. How much of them is luck
+tells the reference blend itself, fitted again with its customers dealt into other folds. Synthetic shops, of seeds
 that nothing was tuned on, give the share of the oracle's Gini. The last part is `benchmarks.level`.
 """
 
@@ -35,6 +37,7 @@ import xgboost as xgb
 
 from clv.baselines import ladder
 from clv.bootstrap import Difference, Interval, Outcome, intervals, paired, resample, share
+from clv.home import replacing
 from clv.labels import read_activity
 from clv.models.btyd import BTYDModel
 from clv.models.hurdle import make_encoder
@@ -58,6 +61,12 @@ OURS, REFERENCE, BTYD, ORACLE = "clv run", "reference blend", "BG/NBD alone", "o
 SEEDS = (2027, 2028)
 REPEAT_RATES = (0.03, 0.2, 0.5)
 BAR = 0.95
+
+DEALS = ("first deal......", "second deal.....", "third deal......")
+"""Hash keys (of pandas, 16 characters) by which the reference blend's customers are dealt into other folds."""
+
+PARTS = {"synthetic": "synthetic", "cdnow": "CDNOW", "olist": "Olist"}
+"""How the names of a part's shops begin."""
 
 Source = Literal["olist", "transactions"]
 
@@ -83,6 +92,9 @@ class Row:
         Paired difference of ours to each other one.
     oracle_share
         Our Gini as a share of the oracle's; None where there is no oracle.
+    again
+        Paired difference of the reference blend to itself with other folds, for each of ``DEALS``; none where there is
+        an oracle.
     """
 
     shop: str
@@ -95,6 +107,7 @@ class Row:
     gini: Mapping[str, Interval]
     over: Mapping[str, Difference]
     oracle_share: Interval | None = None
+    again: Sequence[Difference] = ()
 
 
 @dataclass(frozen=True)
@@ -114,11 +127,13 @@ def month_ends(first: date, last: date, horizon_days: int) -> list[date]:
     return [day.date() for day in days]
 
 
-def reference_blend(closed: Snapshots, today: pd.DataFrame, workspace: Workspace, horizon_days: int) -> Parts:
+def reference_blend(
+    closed: Snapshots, today: pd.DataFrame, workspace: Workspace, horizon_days: int, deal: str = "0123456789123456"
+) -> Parts:
     """Mean of BG/NBD + Gamma-Gamma on all orders and an XGBoost hurdle bagged over five early-stopping folds."""
     encoder = make_encoder(workspace.contract, closed.frame)
     matrix, asked = encoder.encode(closed.frame), encoder.encode(today)
-    fold = pd.util.hash_array(closed.customer_id) % 5  # a customer's snapshots stay together
+    fold = pd.util.hash_array(closed.customer_id, hash_key=deal) % 5  # a customer's snapshots stay together
     kinds: dict[str, Any] = {"feature_types": encoder.feature_types, "enable_categorical": True}
     common = {"tree_method": "hist", "nthread": workspace.settings.threads, "eta": 0.05, "subsample": 0.8}
     common |= {"colsample_bytree": 0.8, "max_depth": 4, "min_child_weight": 10}
@@ -176,6 +191,8 @@ def case(workspace: Workspace, as_of: date, horizon_days: int, trials: int, trut
     if "p_return" in known:
         p, expected = known["p_return"].to_numpy(), known["expected_value"].to_numpy()
         parts[ORACLE] = Parts(p, np.divide(expected, p, out=np.zeros_like(expected), where=p > 0))
+    else:
+        parts |= {deal: reference_blend(closed, today, workspace, horizon_days, deal) for deal in DEALS}
     outcome = Outcome(
         today["customer_id"].to_numpy(dtype=object),
         (known["is_return"] == True).to_numpy(),  # noqa: E712  (who did nothing has no row)
@@ -205,6 +222,7 @@ def row(shop: str, horizon_days: int, cases: Sequence[Case], cutoff: str) -> Row
         {name: gini[name] for name in shown},
         {name: paired(draws, OURS, name)[GINI] for name in shown[1:]},
         share(draws, OURS, ORACLE, GINI) if ORACLE in names else None,
+        [paired(draws, deal, REFERENCE)[GINI] for deal in DEALS if deal in names],
     )
 
 
@@ -322,6 +340,12 @@ def bars(rows: Sequence[Row]) -> list[str]:
         f"- Never worse than the reference blend: {len(logs) - len(worse)} of {len(logs)} cutoffs"
         + (f"; worse at {', '.join(worse)}" if worse else "")
     ]
+    if logs and all(one.again for one in logs):
+        counts = [sum(one.again[deal].verdict == "worse" for one in logs) for deal in range(len(DEALS))]
+        lines.append(
+            f"- The reference blend itself, its customers dealt into other folds, is worse than the reference blend at "
+            f"{', '.join(map(str, counts[:-1]))} and {counts[-1]} of these {len(logs)} cutoffs ({len(DEALS)} deals)"
+        )
     for one in rows:
         if one.oracle_share is not None:
             reached = (
@@ -333,21 +357,45 @@ def bars(rows: Sequence[Row]) -> list[str]:
     return lines
 
 
-def level(output: Path, *, quick: bool) -> list[str]:
-    """The page of the level's own benchmark, made in a process of its own."""
+def level(output: Path, *, quick: bool) -> None:
+    """The level's own benchmark, in a process of its own."""
     command = [sys.executable, "-m", "benchmarks.level", "--output", str(output), *(["--quick"] if quick else [])]
-    if subprocess.run(command, cwd=REPOSITORY, stdout=subprocess.DEVNULL, check=False).returncode:
-        return ["", f"`{' '.join(command[1:])}` failed: no figures for the level."]
-    return ["", *(output / "level.md").read_text(encoding="utf-8").splitlines()]
+    subprocess.run(command, cwd=REPOSITORY, check=True)
 
 
-def save(output: Path, rows: Sequence[Row], rest: Sequence[str] = ()) -> None:
-    """Write what is known so far."""
+def stored(output: Path) -> list[Row]:
+    """The rows that a folder holds."""
+    path = output / "quality.json"
+    if not path.exists():
+        return []
+    return [
+        Row(
+            **one
+            | {
+                "gini": {name: Interval(**found) for name, found in one["gini"].items()},
+                "over": {name: Difference(**found) for name, found in one["over"].items()},
+                "oracle_share": Interval(**one["oracle_share"]) if one["oracle_share"] else None,
+                "again": [Difference(**found) for found in one["again"]],
+            }
+        )
+        for one in json.loads(path.read_text(encoding="utf-8"))
+    ]
+
+
+def save(output: Path, rows: Sequence[Row], wanted: Sequence[str]) -> list[str]:
+    """Write what is known so far in the place of what the folder held of these parts; returns the conclusions."""
     output.mkdir(parents=True, exist_ok=True)
-    plain = json.dumps(rows, default=lambda value: vars(value), indent=1)
-    (output / "quality.json").write_text(plain + "\n", encoding="utf-8")
-    page = ["# Ranking", "", *bars(rows), "", *markdown(rows), *rest]
+    anew = tuple(PARTS[part] for part in wanted if part in PARTS)
+    both = [*(one for one in stored(output) if not one.shop.startswith(anew)), *rows]
+    both.sort(key=lambda one: next(place for place, name in enumerate(PARTS.values()) if one.shop.startswith(name)))
+    conclusions = bars(both)
+    with replacing(output / "quality.json") as file:
+        file.write_text(json.dumps(both, default=lambda value: vars(value), indent=1) + "\n", encoding="utf-8")
+    levels = output / "level.md"
+    rest = ["", *levels.read_text(encoding="utf-8").splitlines()] if levels.exists() else []
+    page = ["# Ranking", "", *conclusions, "", *markdown(both), *rest]
     (output / "quality.md").write_text("\n".join(page) + "\n", encoding="utf-8")
+    return conclusions
 
 
 def main() -> None:
@@ -355,7 +403,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--output", type=Path, required=True, help="folder for quality.json and quality.md")
     parser.add_argument("--quick", action="store_true", help="a smoke test")
-    parser.add_argument("--only", action="append", choices=["cdnow", "olist", "synthetic", "level"])
+    parser.add_argument("--only", action="append", choices=[*PARTS, "level"])
     parser.add_argument("--customers", type=int, default=20_000, help="of each synthetic shop")
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS, help="of the synthetic shops")
     parser.add_argument("--repeat-rates", type=float, nargs="+", default=REPEAT_RATES, help="of the synthetic shops")
@@ -363,7 +411,7 @@ def main() -> None:
     arguments = parser.parse_args()
     quick = arguments.quick
     most, trials = (1, 1) if quick else (arguments.latest, TRIALS)
-    wanted = arguments.only or ["synthetic", "cdnow", "olist", "level"]
+    wanted = arguments.only or [*PARTS, "level"]
     shops = Shops(arguments.repeat_rates, arguments.seeds, arguments.customers)
     if quick:
         shops = Shops((0.2,), arguments.seeds[:1], 1_500)
@@ -373,10 +421,10 @@ def main() -> None:
         for one in parts(folder, wanted, shops, quick=quick, most=most, trials=trials):
             rows.append(one)
             print(markdown([one])[-1], flush=True)
-            save(arguments.output, rows)
-    rest = level(arguments.output, quick=quick) if "level" in wanted else []
-    save(arguments.output, rows, rest)
-    print("\n".join([*bars(rows), *rest]))
+            save(arguments.output, rows, wanted)
+    if "level" in wanted:
+        level(arguments.output, quick=quick)
+    print("\n".join(save(arguments.output, rows, wanted)))
 
 
 def parts(

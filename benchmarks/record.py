@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 
+from clv.machine import usable_cores
+
+Rows = Sequence[Sequence[object]]
+
 OUTPUT_HELP = "also write FOLDER/NAME.json; docs/results is what the docs show"
 
 
-def save(folder: Path | None, name: str, *, table: Sequence[Sequence[object]] = (), **figures: float | str) -> None:
+def save(folder: Path | None, name: str, *, table: Rows = (), **figures: float | str | Rows) -> None:
     """Write the record of a benchmark, if a folder is given.
 
     Parameters
@@ -23,12 +26,12 @@ def save(folder: Path | None, name: str, *, table: Sequence[Sequence[object]] = 
     table
         Rows as the docs show them, the head first.
     **figures
-        Single numbers that a sentence of the docs quotes, rounded as it does; `cores` if not all that there are.
+        Single numbers that a sentence of the docs quotes, rounded as it does, and further tables; `cores` if not all
+        that there are.
     """
     if folder is None:
         return
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     cells = [[str(cell) for cell in row] for row in table]
-    record = {"date": date.today().isoformat(), "cores": cores} | figures | {"table": cells}
+    record = {"date": date.today().isoformat(), "cores": usable_cores()} | figures | {"table": cells}
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{name}.json").write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

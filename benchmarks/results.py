@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,6 +25,8 @@ import pandas as pd
 
 from benchmarks.pipeline import measured
 from benchmarks.shops import OLIST, REPOSITORY, cdnow, clv
+from clv.machine import usable_cores
+from clv.warehouse import prices
 
 DOCS = REPOSITORY / "docs"
 STORED = DOCS / "results"
@@ -43,6 +44,16 @@ NAMES = {
 }
 SHOPS = {"olist": "Olist", "cdnow": "CDNOW"}
 MADE_UP = "synthetic"
+EXPLAINED = {
+    "quality": """\
+*Ours* is what `clv run` would have chosen on that day, at every month end with two horizons of history before it and a
+whole window after it. The *reference blend* is the mean of BG/NBD with Gamma-Gamma and a plain XGBoost hurdle, with
+no code of ours; the *best rung* is the best baseline, chosen in hindsight. All of them are normalized Ginis. H is the
+horizon in days; a *bare log* has dates and amounts only.
+"""
+}
+"""What a reader has to know of a benchmark's own page."""
+
 SHOWN = re.compile(r"<!-- ([a-z][a-z0-9_.]*) -->((?:(?!<!-- [a-z]).)*?)<!-- / -->", flags=re.DOTALL)
 TEMPLATED = re.compile(r"\{([a-z][a-z0-9_.]*)\}")
 
@@ -87,7 +98,7 @@ def _run(folder: Path, name: str, path: Path, source: str) -> dict[str, Any]:
         "refused": answer["refused"],
         "seconds": round(cost.seconds),
         "peak_gb": round(cost.peak / 1e9, 1),
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": usable_cores(),
         "evaluation": answer["evaluation"],
         "top_tenth": _top_tenth(home, len(answer["evaluation"]["tests"])),
     }
@@ -142,6 +153,17 @@ def pages() -> dict[Path, str]:
     return found
 
 
+def ranked(shop: str = "Olist, own columns", horizon_days: int = HORIZON_DAYS) -> dict[str, Any]:
+    """What `benchmarks.quality` found for a shop in the mean over all cutoffs that can be tested."""
+    rows = json.loads((STORED / "quality.json").read_text(encoding="utf-8"))
+    found: dict[str, Any] = next(
+        row
+        for row in rows
+        if (row["shop"], row["horizon_days"]) == (shop, horizon_days) and row["cutoff"].startswith("mean of ")
+    )
+    return found
+
+
 def _filled(results: Mapping[str, Any], match: re.Match[str]) -> str:
     """A comment, and behind it what it stands for: a table between lines, or a number within one."""
     text = shown(results, match[1])
@@ -154,7 +176,9 @@ def _evidence() -> Iterator[str]:
     pages = {path.stem: path.read_text(encoding="utf-8").strip() for path in sorted(STORED.glob("*.md"))}
     for name, page in pages.items():
         if not any(page in other for other in pages.values() if other != page):  # quality.md ends with level.md
-            yield re.sub(r"^#", "##", page, flags=re.MULTILINE)
+            title, _, text = page.partition("\n")
+            yield f"#{title}\n\n{EXPLAINED[name]}" if name in EXPLAINED else f"#{title}"
+            yield re.sub(r"^#", "##", text, flags=re.MULTILINE)
             yield f"\n(`.venv/bin/python -m benchmarks.{name.split('-')[0]} --output FOLDER`)\n"
 
 
@@ -163,29 +187,44 @@ def shown(results: Mapping[str, Any], name: str) -> str:
 
     ``results`` is the table of README, ``serving`` the table that a benchmark stored and ``serving.cores`` one of its
     figures; ``olist.model.normalized_gini``, ``olist.model.normalized_gini.interval``, ``olist.verdict.btyd``,
-    ``olist.top_tenth.gain``, ``olist.customers``, ``synthetic.oracle`` and ``totals.lowest`` are numbers of the runs.
+    ``olist.top_tenth.gain``, ``olist.customers``, ``olist.ceiling``, ``synthetic.oracle`` and ``totals.lowest`` are
+    numbers of the runs; ``ranking.over_btyd`` is what the model gains on Olist in the mean of ``ranking.cutoffs``;
+    ``prices.queries_per_tib`` is one of BigQuery's prices that ``clv`` calculates with.
     """
     if name == "results":
         return summary(results)
     first, *path = name.split(".")
+    if first == "prices":
+        price = getattr(prices, path[0].upper())
+        return f"{price:.2f}" if isinstance(price, float) else str(price)
     if first == "totals":
         ratios = [one["total_ratio"] for shop in SHOPS for one in results[shop]["evaluation"]["by_cutoff"]]
         return f"{min(ratios) if path == ['lowest'] else max(ratios):.2f}"
+    if first == "ranking":
+        if path == ["cutoffs"]:
+            return str(ranked()["cutoff"].removeprefix("mean of "))
+        over = ranked()["over"]["BG/NBD alone"]
+        return f"{over['estimate']:.3f} ({over['low']:.3f} to {over['high']:.3f})"
     result = results[first]
     if not path:
-        return f"{table(result['table'])}\n\nMeasured on {result['cores']} cores, {result['date']}."
+        cores = f"{result['cores']} core{'' if result['cores'] == 1 else 's'}"
+        return f"{table(result['table'])}\n\nMeasured on {cores}, {result['date']}."
     if path[0] == "returned_percent":
         cutoffs = result["evaluation"]["by_cutoff"]
         return f"{100 * sum(one['returners'] for one in cutoffs) / sum(one['customers'] for one in cutoffs):.1f}"
     if path[0] == "oracle":
         estimate, low, high = result["evaluation"]["oracle"]["share"]
         return f"{100 * estimate:.0f} percent ({100 * low:.0f} to {100 * high:.0f})"
+    if path[0] == "ceiling":
+        return f"{result['evaluation']['ceiling']:.2f}"
     if path[0] == "verdict":
         return str(result["evaluation"]["verdicts"][path[1]]["normalized_gini"])
     if path[0] == "top_tenth":
         return f"{result['top_tenth'][path[1]]:,.0f}"
     if len(path) == 1:
         value = result[path[0]]
+        if isinstance(value, list):
+            return table(value)
         return f"{value:,}" if isinstance(value, int) else str(value)
     model, metric, *what = path
     estimate, low, high = result["evaluation"]["models"][model][metric]

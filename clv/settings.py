@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from clv.errors import InputError
 from clv.machine import usable_cores, usable_memory
+
+Kind = TypeVar("Kind", bound=BaseModel)
 
 _ENVIRONMENT = {
     "CLV_HOME": "home",
@@ -95,14 +97,25 @@ class Settings(BaseModel):
         InputError
             If a value is of the wrong type or out of range; names the variable.
         """
-        values: dict[str, Any] = {
-            field: environment[name] for name, field in _ENVIRONMENT.items() if environment.get(name)
-        }
-        values |= {field: value for field, value in overrides.items() if value is not None}
-        try:
-            return cls(**values)
-        except ValidationError as error:
-            first = error.errors()[0]
-            field = str(first["loc"][0]) if first["loc"] else "settings"
-            name = next((n for n, f in _ENVIRONMENT.items() if f == field), field)
-            raise InputError(f"Setting {name} = {first['input']!r}: {first['msg']}; correct or unset it.") from None
+        return read_environment(cls, _ENVIRONMENT, environment, overrides)
+
+
+def read_environment(
+    kind: type[Kind], fields: Mapping[str, str], environment: Mapping[str, str], overrides: Mapping[str, Any]
+) -> Kind:
+    """Settings of some kind from the variables of `environment` that `fields` knows; other `overrides` than None win.
+
+    Raises
+    ------
+    InputError
+        If a value is of the wrong type or out of range; names the variable.
+    """
+    values: dict[str, Any] = {field: environment[name] for name, field in fields.items() if environment.get(name)}
+    values |= {field: value for field, value in overrides.items() if value is not None}
+    try:
+        return kind(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = str(first["loc"][0]) if first["loc"] else "settings"
+        name = next((n for n, f in fields.items() if f == field), field)
+        raise InputError(f"Setting {name} = {first['input']!r}: {first['msg']}; correct or unset it.") from None

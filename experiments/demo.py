@@ -9,17 +9,19 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 
 from clv.errors import UnavailableError
 from clv.snapshots import read_snapshots
 from clv.synth import write_shop
-from experiments import report
-from experiments.run import RunResult, run
+from experiments.run import run
 from experiments.servers import environment
 from experiments.workspace import Workspace
+
+if TYPE_CHECKING:
+    from experiments.learn import RunResult
 
 REPEAT_RATE = 0.2
 HORIZON_DAYS = 90
@@ -35,6 +37,8 @@ def demo(workspace: Workspace, *, customers: int) -> dict[str, Any]:
     result = build(workspace, customers=customers)
     staged = workspace.registry.production()
     answer = _ask(workspace) if staged else None
+
+    from experiments import report  # late, as in `run`
 
     report.show(console, result.trained.facts)
     console.say(

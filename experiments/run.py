@@ -3,52 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from clv.errors import RefusedError
-from clv.evaluation import BTYD, fit_baseline
-from clv.snapshots import Shop, read_snapshots
-from experiments import report
 from experiments.prepare import load, transform
-from experiments.promote import promote
-from experiments.score import (
-    ScoreResult,
-    check_predictions_path,
-    check_same,
-    load_predictor,
-    plain_scorer,
-    scorer,
-    write,
-)
-from experiments.train import TrainResult, train
-from experiments.tune import TuneResult, protocol_of, shop_tags, tune
+from experiments.score import check_predictions_path
 from experiments.workspace import Workspace
 
 if TYPE_CHECKING:
-    from clv.load import LoadReport, Source
+    from clv.load import Source
     from clv.sources.transactions import TransactionColumns
-    from clv.transform import TransformReport
-
-
-@dataclass(frozen=True)
-class RunResult:
-    """What the chain made.
-
-    Attributes
-    ----------
-    refused
-        What the gate said, if it refused the new version; else empty.
-    """
-
-    loaded: LoadReport
-    transformed: TransformReport
-    tuned: TuneResult
-    trained: TrainResult
-    scored: ScoreResult
-    refused: str
+    from experiments.learn import RunResult
 
 
 def run(
@@ -74,68 +40,9 @@ def run(
     target = check_predictions_path(predictions) if predictions else None
     loaded = load(workspace, paths, source=source, columns=columns, append=False, replace_shop=replace_shop)
     transformed = transform(workspace, as_of_date=as_of_date, horizon_days=horizon_days)
-    shop = workspace.shop()
-    protocol_of(shop)  # refuses too short a history before anything is written
-    tracker = workspace.tracker
-    with tracker.run(
-        f"clv run {shop.source} H={shop.horizon_days}",
-        tags={**shop_tags(shop), "clv.kind": "run"},
-        description=f"{shop.customers:,} customers as of {shop.as_of_date}; tuning and training are child runs.",
-    ) as parent:
-        tuned = tune(workspace, trials=trials, jobs=jobs, parent=parent)
-        trained = train(workspace, recipe=tuned.recipe, parent=parent)
-        refused = ""
-        try:
-            promote(
-                workspace,
-                version=trained.version,
-                by=by,
-                accept_too_good=accept_too_good,
-                evaluation=trained.evaluation,
-            )
-        except RefusedError as error:
-            refused = str(error)
-        scored = _score(workspace, shop, trained, refused, target)
-        parent.log(
-            params={
-                "horizon_days": horizon_days,
-                "as_of_date": shop.as_of_date,
-                "trials": trials,
-                "family": trained.recipe.family,
-            },
-            metrics={
-                "customers": shop.customers,
-                "total_expected_value": scored.expected_value,
-                **report.headline(trained.facts),
-            },
-            tags={
-                "clv.version": trained.version,
-                "clv.scored_by": scored.scored_by,
-                "clv.gate": "refused" if refused else "passed",
-                **report.verdict_tags(trained.evaluation),
-                "clv.refused": refused or "no",
-            },
-        )
-        outcome = "refused" if refused else "in Production"
-        parent.rename(f"clv run {shop.source} H={shop.horizon_days}: version {trained.version} {outcome}")
-    return RunResult(loaded, transformed, tuned, trained, scored, refused)
+    # Only now: what training takes in packages alone would lie idle beside dbt, which needs as much.
+    from experiments.learn import learn
 
-
-def _score(workspace: Workspace, shop: Shop, trained: TrainResult, refused: str, target: Path | None) -> ScoreResult:
-    version = workspace.registry.production()
-    if version is not None:
-        predictor = load_predictor(workspace, version.number)
-        tags = version.tags
-        fits = (
-            tags.get("clv.shop_id") == shop.shop_id
-            and tags.get("clv.horizon_days") == str(shop.horizon_days)
-            and tags.get("clv.contract_fingerprint") == workspace.contract.fingerprint
-        )
-        if fits or not refused:
-            check_same(predictor, workspace, shop, f"Version {version.number} in Production")
-            return write(workspace, shop, scorer(predictor), f"version {version.number}", target)
-    name = trained.evaluation.best_baseline() if trained.evaluation.cutoffs else BTYD
-    snapshots = workspace.snapshots(shop.cutoffs)
-    today = read_snapshots(workspace.warehouse, workspace.contract, [shop.as_of_date]).frame
-    baseline = fit_baseline(name, snapshots, today, shop.horizon_days)
-    return write(workspace, shop, plain_scorer(baseline.predict_parts), f"baseline {name}", target)
+    return learn(
+        workspace, loaded, transformed, trials=trials, jobs=jobs, by=by, target=target, accept_too_good=accept_too_good
+    )

@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 import pandas as pd
@@ -16,11 +16,13 @@ import pyarrow as pa
 
 from clv.errors import InputError, UnavailableError
 from clv.home import disk_errors, remove, replacing
-from clv.predictor import Parts, Predictor
 from clv.snapshots import Shop, stream_snapshots
 from clv.warehouse import DuckDBWarehouse
 from experiments import prediction_history
 from experiments.workspace import Workspace
+
+if TYPE_CHECKING:
+    from clv.predictor import Parts, Predictor
 
 SUFFIXES = (".csv", ".parquet")
 

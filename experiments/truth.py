@@ -9,17 +9,19 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from clv.errors import ClvError
-from clv.evaluation import Evaluation
 from clv.home import Home, remove, replacing
-from clv.predictor import Parts
-from clv.snapshots import Shop
 from clv.synth import Shop as SyntheticShop
 from clv.synth import oracle, read_orders
 from clv.synth.write import TRUTH_FOLDER, TRUTH_SHOP
+
+if TYPE_CHECKING:
+    from clv.evaluation import Evaluation
+    from clv.snapshots import Shop
 
 ORACLE = "oracle"
 """Its name among the models of an evaluation."""
@@ -38,6 +40,8 @@ def remember(home: Home, paths: Sequence[Path], fingerprint: str) -> None:
 
 def with_oracle(home: Home, shop: Shop, evaluation: Evaluation) -> Evaluation:
     """Add the oracle to an evaluation; the same again where the shop is not synthetic or its files have gone."""
+    from clv.predictor import Parts  # XGBoost with it, which `remember` needs not
+
     folder = _folder(home, shop)
     if folder is None or not evaluation.cutoffs:
         return evaluation

@@ -119,6 +119,51 @@ class _Booster:
         return margins
 
 
+@dataclass(frozen=True)
+class _Sets:
+    """The conditions on categories.
+
+    Attributes
+    ----------
+    features, codes
+        All categories, and for each feature "missing", which is NaN, shapes (categories,) and (categories, 1).
+    outside
+        Those for which a condition does not hold, by number, condition after condition.
+    starts
+        Where those of each condition start.
+    """
+
+    features: NDArray[np.intp]
+    codes: NDArray[np.float32]
+    outside: NDArray[np.intp]
+    starts: NDArray[np.intp]
+
+    @classmethod
+    def of(cls, conditions: Sequence[_Condition], categories: Sequence[int]) -> _Sets:
+        """Lay out conditions."""
+        asked = sorted({one.feature for one in conditions})
+        every = [(feature, code) for feature in asked for code in (*range(categories[feature]), None)]
+        numbers = {category: number for number, category in enumerate(every)}
+        outside: list[int] = []
+        starts: list[int] = []
+        for one in conditions:
+            starts.append(len(outside))
+            codes = [*sorted(one.outside), *(() if one.if_missing else (None,))]
+            outside += [numbers[one.feature, code] for code in codes]
+        return cls(
+            np.array([feature for feature, _ in every], np.intp),
+            np.array([[code] for _, code in every], np.float32).reshape(-1, 1),
+            np.array(outside, np.intp),
+            np.array(starts, np.intp),
+        )
+
+    def answers(self, values: NDArray[np.float32]) -> NDArray[np.uint64]:
+        """The answers to the conditions, a bit per customer; `values` has a row per feature."""
+        mine = values[self.features]
+        has = np.where(np.isnan(self.codes), np.isnan(mine), mine == self.codes)
+        return ~np.bitwise_or.reduceat(_packed(has).take(self.outside, axis=0), self.starts, axis=0)
+
+
 def compiled(predictor: Predictor) -> BitForest | None:
     """The trees of a model for many customers; None where XGBoost has to do, which is right in any case.
 
@@ -175,18 +220,13 @@ class BitForest:
         self._categories = categories
         self._conditions = conditions
         self._thresholds: list[tuple[slice, int, bool, NDArray[np.float32]]] = []
-        self._tables: list[tuple[slice, int, NDArray[np.bool_]]] = []
-        for (is_category, feature, if_missing), group in groupby(conditions, key=_kind):
-            alike = list(group)
-            first = numbers[alike[0]]
-            where = slice(first, first + len(alike))
-            if is_category:
-                codes = range(categories[feature])
-                table = [[*(code not in one.outside for code in codes), if_missing] for one in alike]
-                self._tables.append((where, feature, np.array(table)))
-            else:
-                below = np.array([[one.below] for one in alike], np.float32)
-                self._thresholds.append((where, feature, if_missing, below))
+        on_numbers = [one for one in conditions if one.below is not None]
+        for (_, feature, if_missing), group in groupby(on_numbers, key=_kind):
+            below = np.array([[one.below] for one in group], np.float32)
+            first = self._thresholds[-1][0].stop if self._thresholds else 0
+            self._thresholds.append((slice(first, first + len(below)), feature, if_missing, below))
+        self._count = len(on_numbers)
+        self._sets = _Sets.of(conditions[self._count :], categories)
         self._boosters = [
             _Booster.of([tree for tree, owner in zip(trees, owners, strict=True) if owner == number], base, numbers)
             for number, base in enumerate(bases)
@@ -207,15 +247,11 @@ class BitForest:
         """The answers to all conditions, a bit per customer, shape (conditions, words)."""
         values = np.zeros((matrix.shape[1], -(-len(matrix) // 64) * 64), np.float32)
         values[:, : len(matrix)] = matrix.T
-        is_missing = np.isnan(values)
-        lowest = np.where(is_missing, np.float32(-np.inf), values)  # below everything, where NaN is below nothing
-        holds = np.empty((len(self._conditions), values.shape[1]), np.bool_)
+        lowest = np.fmax(values, np.float32(-np.inf))  # missing is below everything, where NaN is below nothing
+        holds = np.empty((self._count, values.shape[1]), np.bool_)
         for where, feature, if_missing, below in self._thresholds:
             np.less((lowest if if_missing else values)[feature], below, out=holds[where])
-        for where, feature, table in self._tables:
-            codes = np.where(is_missing[feature], self._categories[feature], values[feature]).astype(np.intp)
-            np.take(table, codes, axis=1, out=holds[where], mode="clip")
-        return np.packbits(holds, axis=1).view(np.uint64)
+        return np.concatenate([_packed(holds), self._sets.answers(values)])
 
     def probe(self, count: int, seed: int = 0) -> NDArray[np.float32]:
         """Encoded customers just below, at and above thresholds, or with something missing: where a slip would show."""
@@ -250,6 +286,11 @@ def _depth(tree: Mapping[str, Any], node: int = 0) -> int:
     """Levels of inner nodes from a node downwards."""
     left = tree["left_children"][node]
     return 0 if left < 0 else 1 + max(_depth(tree, left), _depth(tree, tree["right_children"][node]))
+
+
+def _packed(holds: NDArray[np.bool_]) -> NDArray[np.uint64]:
+    """Truths as bits, 64 to a word."""
+    return np.packbits(holds).view(np.uint64).reshape(len(holds), holds.shape[1] // 64)
 
 
 def _kind(condition: _Condition) -> tuple[bool, int, bool]:

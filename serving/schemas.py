@@ -6,17 +6,19 @@ wrong; pydantic then has the last word, and names every row and field.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import chain
 from typing import Annotated, Any, TypeAlias
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, create_model
 from pydantic_core import from_json
 
-from serving.customers import FEW, Column, Customers
+from serving.customers import Column, Customers
 from serving.problems import FieldError, field_error, invalid, invalid_field
 
 LARGEST = 3.0e38
@@ -28,7 +30,16 @@ MAX_TEXT = 200
 _CHUNK = 500
 """Customers validated at a time: validation holds the interpreter, and other requests want a turn."""
 
+_PIECE = 50_000
+"""Bytes read at a time. Their customers become a row of numbers each while they are still in the processor's cache, and
+the next ones take their place in it; all at once would take half as long again, and hold the interpreter throughout."""
+
+_BETWEEN = re.compile(rb"\}[ \t\r\n]*,[ \t\r\n]*\{")
+"""Between two customers, or somewhere in a text."""
+
 _FORBID = ConfigDict(extra="forbid", strict=True, protected_namespaces=())
+
+_STRICT: dict[str, Any] = {"forbid_unknown_fields": True, "gc": False}
 
 CustomerId: TypeAlias = Annotated[str, Field(min_length=1, max_length=MAX_TEXT)]
 
@@ -67,7 +78,10 @@ class CustomerReader:
         numbers_first = sorted(contract, key=lambda feature: feature["kind"] != "number")
         self._names = [feature["name"] for feature in numbers_first]
         self._numbers = sum(feature["kind"] == "number" for feature in contract)
-        self._decoder = _decoder(numbers_first)
+        customers = _customers_type(numbers_first)
+        body = msgspec.defstruct("Body", [("customers", customers)], **_STRICT)
+        self._decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(body)
+        self._list_decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(customers)
         self._chunk: TypeAdapter[list[Any]] = TypeAdapter(list[self.customer])  # type: ignore[name-defined]
 
     @cached_property
@@ -85,21 +99,46 @@ class CustomerReader:
             422 naming rows and fields, if anything is not as the contract says.
         """
         try:
-            customers = self._decoder.decode(body).customers
+            ids, columns = self._whole(body) if len(body) <= _PIECE else self._in_pieces(body)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return self._read_with_care(body, max_rows)
-        _check_count(len(customers), max_rows)
-        rows = list(map(msgspec.structs.astuple, [one.features for one in customers]))
-        columns = zip(*rows, strict=True) if len(rows) <= FEW else self._columns(rows)
-        return Customers([one.customer_id for one in customers], dict(zip(self._names, columns, strict=True)))
+        _check_count(len(ids), max_rows)
+        return Customers(ids, dict(zip(self._names, columns, strict=True)))
 
-    def _columns(self, rows: Sequence[tuple[Any, ...]]) -> Iterator[Column]:
-        """The columns of many rows; a row's numbers lie side by side in memory and are read so, a column's do not."""
-        shape = len(rows), self._numbers
-        flat = chain.from_iterable(row[: self._numbers] for row in rows)
-        numbers = np.fromiter(flat, np.float64, shape[0] * shape[1])
-        texts = zip(*(row[self._numbers :] for row in rows), strict=True)
-        return chain(numbers.reshape(shape).T, texts)
+    def _whole(self, body: bytes) -> tuple[list[str], Iterable[Column]]:
+        """Ids and columns of a small body."""
+        customers = self._decoder.decode(body).customers
+        rows = map(msgspec.structs.astuple, [one.features for one in customers])
+        return [one.customer_id for one in customers], zip(*rows, strict=True)
+
+    def _in_pieces(self, body: bytes) -> tuple[list[str], Iterable[Column]]:
+        """The same of a large one."""
+        ids: list[str] = []
+        numbers: list[NDArray[np.float64]] = []
+        texts: list[tuple[Any, ...]] = []
+        for customers in self._pieces(body):
+            ids += [one.customer_id for one in customers]
+            rows = list(map(msgspec.structs.astuple, [one.features for one in customers]))
+            flat = chain.from_iterable([row[: self._numbers] for row in rows])
+            numbers.append(np.fromiter(flat, np.float64, len(rows) * self._numbers))
+            texts += [row[self._numbers :] for row in rows]
+        table = np.concatenate(numbers).reshape(len(ids), self._numbers)
+        return ids, chain(table.T, zip(*texts, strict=True))
+
+    def _pieces(self, body: bytes) -> Iterator[list[Any]]:
+        """The customers of a body, some at a time.
+
+        The frame around them must read right, and so must each piece as a list; the body then does so as a whole. A
+        cut in the wrong place, in a text, leaves pieces that are no lists, and the body is read with care.
+        """
+        start, end = body.find(b"[") + 1, body.rfind(b"]")
+        self._decoder.decode(body[:start] + body[end:])
+        while True:
+            cut = _BETWEEN.search(body, start + _PIECE, end)
+            yield self._list_decoder.decode(b"[%b]" % body[start : cut.start() + 1 if cut else end])
+            if cut is None:
+                return
+            start = cut.end() - 1
 
     def _read_with_care(self, body: bytes, max_rows: int) -> Customers:
         """The same by pydantic, which tells what is wrong."""
@@ -142,19 +181,16 @@ def _check_count(count: int, max_rows: int) -> None:
         raise invalid_field("customers", f"Expected 1 to {max_rows:,} customers; found {count:,}.")
 
 
-def _decoder(contract: Sequence[Mapping[str, Any]]) -> msgspec.json.Decoder[Any]:
-    """Reads a body that is as the contract says."""
-    shape: dict[str, Any] = {"forbid_unknown_fields": True, "gc": False}
+def _customers_type(contract: Sequence[Mapping[str, Any]]) -> Any:
+    """The list of customers as msgspec reads it."""
     fields = [(feature["name"], _fast_annotation(feature)) for feature in contract]
     # Features may have names that are no identifiers; JSON's names are given beside them.
     numbered = [(f"feature_{number}", annotation) for number, (_, annotation) in enumerate(fields)]
     names = {field: name for (field, _), (name, _) in zip(numbered, fields, strict=True)}
-    features = msgspec.defstruct("Features", numbered, rename=names, **shape)
+    features = msgspec.defstruct("Features", numbered, rename=names, **_STRICT)
     customer_id = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_TEXT)]
-    customer = msgspec.defstruct("Customer", [("customer_id", customer_id), ("features", features)], **shape)
-    return msgspec.json.Decoder(
-        msgspec.defstruct("Body", [("customers", list[customer])], **shape)  # type: ignore[valid-type]
-    )
+    customer = msgspec.defstruct("Customer", [("customer_id", customer_id), ("features", features)], **_STRICT)
+    return list[customer]  # type: ignore[valid-type]
 
 
 def _fast_annotation(feature: Mapping[str, Any]) -> Any:

@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
-from clv.errors import InputError
 from clv.machine import usable_cores
-from clv.settings import Settings
+from clv.settings import Settings, read_environment
 
 MEBIBYTE = 1024 * 1024
 
@@ -126,18 +125,7 @@ class ServingSettings(BaseModel):
         InputError
             If a value is of the wrong type or out of range; names the variable.
         """
-        values: dict[str, Any] = {
-            field: environment[name] for name, field in _ENVIRONMENT.items() if environment.get(name)
-        }
-        values |= {field: value for field, value in overrides.items() if value is not None}
         common = Settings.from_environment(environment)
-        values.setdefault("common", common)
-        values.setdefault("tracking_uri", common.tracking_uri)
-        values.setdefault("warehouse", common.warehouse)
-        try:
-            return cls(**values)
-        except ValidationError as error:
-            first = error.errors()[0]
-            field = str(first["loc"][0]) if first["loc"] else "settings"
-            name = next((n for n, f in _ENVIRONMENT.items() if f == field), field)
-            raise InputError(f"Setting {name} = {first['input']!r}: {first['msg']}; correct or unset it.") from None
+        defaults = {"common": common, "tracking_uri": common.tracking_uri, "warehouse": common.warehouse}
+        given = {field: value for field, value in overrides.items() if value is not None}
+        return read_environment(cls, _ENVIRONMENT, environment, defaults | given)
