@@ -31,8 +31,9 @@ _CHUNK = 500
 """Customers validated at a time: validation holds the interpreter, and other requests want a turn."""
 
 _PIECE = 50_000
-"""Bytes read at a time. Their customers become a row of numbers each while they are still in the processor's cache, and
-the next ones take their place in it; all at once would take half as long again, and hold the interpreter throughout."""
+"""Bytes read at a time. Their customers become rows of numbers while they are still in the processor's cache, and the
+next ones take their place in it; all at once would take up to half as long again, and hold the interpreter
+throughout."""
 
 _BETWEEN = re.compile(rb"\}[ \t\r\n]*,[ \t\r\n]*\{")
 """Between two customers, or somewhere in a text."""

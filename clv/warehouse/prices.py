@@ -15,7 +15,7 @@ FREE_STORAGE_GIB = 10
 
 READS_PER_TIB = 1.10
 FREE_READS_TIB = 300
-"""Bytes read by the Storage Read API, and how many of them are free in a month."""
+"""Bytes read by the Storage Read API, and how many of them are free in a month; not confirmed on that day."""
 
 MINIMUM_BILLED = 10 * 2**20
 """Bytes that are billed at least for each table that a query reads."""

@@ -1,5 +1,7 @@
 """The home of the app's demo shop: built once, whoever asks, and never half."""
 
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -88,3 +90,11 @@ def test_a_failure_leaves_nothing_that_looks_complete(tmp_path: Path, monkeypatc
     with pytest.raises(UnavailableError, match="No space left"):
         demo_shop.build(tmp_path, quiet)
     assert demo_shop.home_of(tmp_path) is None
+
+
+def test_what_training_takes_is_not_in_memory_beside_dbt() -> None:
+    script = "import sys, experiments.demo, experiments.run; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    modules = set(done.stdout.split())
+    assert {"clv.load", "clv.transform"} <= modules
+    assert not modules & {"mlflow", "optuna", "xgboost", "sklearn", "matplotlib"}
