@@ -27,6 +27,12 @@ _SMALL_BODY = 32 * 1024
 _MEMORY_LIMIT = "2GB"
 """For all large requests together."""
 
+_AT_ONCE = 25_000
+"""Purchases whose features are computed at once: more of them would take more memory, and hardly less time."""
+
+Columns = dict[str, NDArray[Any]]
+"""What a SELECT answers, by column; masked where it is null."""
+
 Stage = Callable[[Workspace], Staged]
 """Fills ``raw`` from a body: ``stage_json`` or ``stage_table`` with all but the workspace filled in."""
 
@@ -62,9 +68,12 @@ class FeatureStore:
     ----------
     threads
         DuckDB's threads for large requests.
+    at_once
+        About so many purchases of a large request are worked on at once.
     """
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, threads: int, at_once: int = _AT_ONCE) -> None:
+        self._at_once = at_once
         self._connection = _open(threads, _MEMORY_LIMIT)
         # Few rows are not worth a second thread, nor a good plan: both cost more than they save.
         self._small = _open(1, "512MB")
@@ -97,11 +106,40 @@ class FeatureStore:
         if body_size > _SMALL_BODY:
             try:
                 with self._connection.cursor() as cursor:
-                    return _snapshot(Workspace(cursor, TABLES, is_lasting=False), stage, features_sql, names)
+                    workspace = Workspace(cursor, TABLES, is_lasting=False)
+                    staged = stage(workspace)
+                    self._release()
+                    _check_and_type(workspace, staged)
+                    return _snapshot(staged, self._in_parts(workspace, features_sql), names)
             finally:
                 self._release()
         with self._lasting() as workspace:
-            return _snapshot(workspace, stage, features_sql, names)
+            staged = stage(workspace)
+            _check_and_type(workspace, staged)
+            return _snapshot(staged, _features(workspace, features_sql), names)
+
+    def _in_parts(self, workspace: Workspace, features_sql: str) -> Columns:
+        """Features as of all purchases at once, in the memory of some.
+
+        The SELECT takes ten times what the purchases take. No customer's features depend on another customer, so
+        whole customers can take turns.
+        """
+        [(count,)] = workspace.run("select count(*) from purchases").fetchall()
+        parts = -(-count // self._at_once)
+        if parts == 1:
+            return _features(workspace, features_sql)
+        workspace.run_once("drop table raw")
+        workspace.run_once("alter table purchases rename to all_purchases")
+        found = []
+        for part in range(parts):
+            self._release()
+            workspace.run_once(
+                "create or replace temp table purchases as "
+                f"from all_purchases where hash(customer_id) % {parts} = {part}"
+            )
+            found.append(_features(workspace, features_sql))
+        order = np.argsort(np.concatenate([columns["asked_row"] for columns in found]))
+        return {name: _joined([columns.pop(name) for columns in found])[order] for name in list(found[0])}
 
     @contextmanager
     def _lasting(self) -> Iterator[Workspace]:
@@ -124,12 +162,13 @@ class FeatureStore:
         self._give_back(workspace)
 
     def _release(self) -> None:
-        """Hand the memory of a large request back to the system: the allocator would keep 150 MB, though all is free.
+        """Hand what a large request no longer needs back to the system: allocators would keep 150 MB of it.
 
         DuckDB has no statement for that, but empties its allocator whenever the limit is set, in some hundredths of a
         second.
         """
         self._connection.execute(f"set memory_limit = '{_MEMORY_LIMIT}'")
+        pa.default_memory_pool().release_unused()
 
     def _give_back(self, workspace: Workspace) -> None:
         workspace.run_once("rollback")
@@ -142,8 +181,8 @@ class FeatureStore:
         """Columns the SELECT makes of one purchase; raises what DuckDB raises if it can't run."""
         with self._connection.cursor() as cursor:
             workspace = Workspace(cursor, TABLES, is_lasting=False)
-            staged = stage_table(workspace, _ONE_PURCHASE, date(2024, 1, 31), max_rows=1)
-            return list(_features(workspace, staged, features_sql))
+            _check_and_type(workspace, stage_table(workspace, _ONE_PURCHASE, date(2024, 1, 31), max_rows=1))
+            return list(_features(workspace, features_sql))
 
 
 def _open(threads: int, memory_limit: str) -> duckdb.DuckDBPyConnection:
@@ -158,24 +197,28 @@ def _open(threads: int, memory_limit: str) -> duckdb.DuckDBPyConnection:
     )
 
 
-def _snapshot(workspace: Workspace, stage: Stage, features_sql: str, names: Sequence[str]) -> Snapshot:
-    staged = stage(workspace)
-    columns = _features(workspace, staged, features_sql)
-    is_known = ~_is_null(columns["customer_id"])
-    ids = columns["asked_id"]
-    customers = Customers(ids[is_known].tolist(), {name: _plain(columns[name])[is_known] for name in names})
+def _check_and_type(workspace: Workspace, staged: Staged) -> None:
+    """Fill ``purchases`` from ``raw``."""
+    type_raw(workspace, staged.as_of)
+    _check_orders(workspace)
+
+
+def _snapshot(staged: Staged, columns: Columns, names: Sequence[str]) -> Snapshot:
+    ids, is_known = columns["asked_id"], columns["is_known"]
+    # Each column is let go as soon as it is taken over: there may be many.
+    customers = Customers(ids[is_known].tolist(), {name: _plain(columns.pop(name))[is_known] for name in names})
     return Snapshot(customers, ids[~is_known].tolist(), staged)
 
 
-def _features(workspace: Workspace, staged: Staged, features_sql: str) -> dict[str, NDArray[Any]]:
-    """Features by column, masked where they are null; ``customer_id`` is null where there are none."""
-    type_raw(workspace, staged.as_of)
-    _check_orders(workspace)
-    columns: dict[str, NDArray[Any]] = workspace.run(
+def _features(workspace: Workspace, features_sql: str) -> Columns:
+    """Features of the customers of ``purchases``; only those that are known have some."""
+    columns: Columns = workspace.run(
         f"""
         select
+            customers.row as asked_row,
             customers.customer_id as asked_id,
-            features.*
+            features.customer_id is not null as is_known,
+            features.* exclude (customer_id)
         from (select customer_id, min(row) as row from purchases group by customer_id) as customers
         left join ({features_sql.strip().rstrip(";")}) as features on customers.customer_id = features.customer_id
         order by customers.row
@@ -184,8 +227,11 @@ def _features(workspace: Workspace, staged: Staged, features_sql: str) -> dict[s
     return columns
 
 
-def _is_null(column: NDArray[Any]) -> NDArray[np.bool_]:
-    return np.ma.getmaskarray(column)
+def _joined(parts: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    """One column of several, masked if one of them is."""
+    is_masked = any(isinstance(part, np.ma.MaskedArray) for part in parts)
+    joined: NDArray[Any] = (np.ma.concatenate if is_masked else np.concatenate)(parts)
+    return joined
 
 
 def _plain(column: NDArray[Any]) -> NDArray[Any]:

@@ -13,8 +13,9 @@ from serving.bodies import CSV, JSON, PARQUET, content_type, read_body
 from serving.features import Snapshot
 from serving.model import ServedModel, named, unknown_warnings
 from serving.problems import invalid_field
-from serving.purchases import parse_day, read_table, stage_json, stage_table
+from serving.purchases import Staged, parse_day, read_table, stage_json, stage_table
 from serving.service import Service
+from serving.workspace import Workspace
 
 AsOf = Annotated[str | None, Query(description="The as-of day; for CSV and Parquet, JSON has it in the body.")]
 
@@ -91,10 +92,13 @@ def snapshot(service: Service, model: ServedModel, purchases: PurchasesBody) -> 
         )
     else:
         day = parse_day(purchases.as_of)
-        table = read_table(purchases.content, purchases.media_type, max_rows)
-        found = service.features.snapshot(
-            lambda workspace: stage_table(workspace, table, day, max_rows), features_sql, names, size
-        )
+
+        def stage(workspace: Workspace) -> Staged:
+            # Read in here, the table is gone again before features are computed.
+            table = read_table(purchases.content, purchases.media_type, max_rows)
+            return stage_table(workspace, table, day, max_rows)
+
+        found = service.features.snapshot(stage, features_sql, names, size)
     warnings = [*found.staged.warnings, *unknown_warnings(model.coder.unknown(found.customers))]
     if found.left_out:
         count = len(found.left_out)

@@ -141,6 +141,8 @@ class Client:
             raise ApiError("unreachable", f"The prediction service at {self.url} takes too long to answer.") from None
         except httpx.HTTPError as error:
             raise ApiError("unreachable", f"The prediction service at {self.url} can't be reached ({error}).") from None
+        # It holds the response, which holds it: large answers would stay until Python looks for such rings.
+        response.stream = httpx.ByteStream(b"")
         if response.is_success:
             return response
         raise _error(response, rows, columns or {})

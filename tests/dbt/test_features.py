@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import random
+import zlib
 from collections import defaultdict
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -378,6 +379,14 @@ def test_serving_ignores_the_order_of_the_rows(serving_query: str, orders: pa.Ta
     shuffled = list(range(len(orders)))
     random.Random(1).shuffle(shuffled)
     assert by_key(serve(serving_query, orders.take(shuffled), [AS_OF])) == by_key(serve(serving_query, orders, [AS_OF]))
+
+
+def test_serving_needs_no_other_customers(serving_query: str, orders: pa.Table) -> None:
+    """So that a large request may be answered in parts."""
+    part = pa.array([zlib.crc32(customer.encode()) % 3 for customer in orders["customer_id"].to_pylist()])
+    apart = [serve(serving_query, orders.filter(pc.equal(part, number)), [AS_OF]) for number in range(3)]
+    assert all(apart)
+    assert by_key([row for rows in apart for row in rows]) == by_key(serve(serving_query, orders, [AS_OF]))
 
 
 def test_serving_never_knows_the_future(serving_query: str, orders: pa.Table) -> None:

@@ -1,5 +1,8 @@
 """Many customers in several requests: nobody is torn apart, nothing is lost."""
 
+import gc
+import weakref
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -59,3 +62,17 @@ def test_bad_rows_are_named_by_their_place_in_the_file(api, helpers, monkeypatch
     with pytest.raises(ApiError, match="Row 7, column recency_days") as caught:
         batches.from_features(Client(str(api.base_url)), customers, contract)
     assert caught.value.trouble == "input"
+
+
+def test_an_answer_that_was_read_takes_no_memory(api) -> None:
+    """Not even until Python collects its garbage."""
+    client = Client(str(api.base_url))
+    gc.disable()
+    try:
+        answer = client.ask("GET", "/model")
+        assert answer.json()["model"]
+        there = weakref.ref(answer)
+        del answer
+        assert there() is None
+    finally:
+        gc.enable()
