@@ -39,10 +39,16 @@ from clv.settings import Settings
 from clv.snapshots import read_snapshots
 from experiments.console import Console
 from experiments.tracking import Tracker
+from experiments.tune import COVARIATE_WEIGHT
 from experiments.workspace import Workspace
 from serving.server import listen
 
-RECIPES = {"A": Recipe(family="hurdle", bags=1, patience=0, trees=300, value_trees=300), "B": Recipe()}
+RECIPES = {
+    "A": Recipe(family="hurdle", bags=1, patience=0, trees=300, value_trees=300),
+    "B": Recipe(covariate_weight=COVARIATE_WEIGHT),
+}
+"""B has all that the default may have: five hurdles, BG/NBD with covariates, BG/NBD and Gamma-Gamma."""
+
 PARTS = ["one", "thousand", "purchases"]
 """What can be measured alone: one row, a thousand rows (model A), raw purchases (model B)."""
 

@@ -221,6 +221,7 @@ def ours(
                 data.outcome(test),
                 nothing,
                 nothing,
+                nothing.p_return,
                 SEED,
             )
         )

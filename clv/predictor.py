@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from math import factorial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -30,6 +30,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import betaln, expit, gammainc, log_expit, logit
 
 Array = NDArray[np.float64]
+_Kind = TypeVar("_Kind", bound=np.generic)
 
 _NODES = np.arange(160) / 159
 _TAIL = 32.0  # the integrand is cut off where it has fallen by exp(-32)
@@ -61,6 +62,11 @@ def mix(first: Parts, second: Parts, weight: float) -> Parts:
     p_return = (1.0 - weight) * first.p_return + weight * second.p_return
     expected = (1.0 - weight) * first.expected_value + weight * second.expected_value
     return Parts(p_return, _divided(expected, p_return))
+
+
+def with_chance(parts: Parts, p_return: Array, weight: float) -> Parts:
+    """Mix another P(return) in, `weight` of it; value_if_return stays."""
+    return Parts((1.0 - weight) * parts.p_return + weight * p_return, parts.value_if_return)
 
 
 def at_level(parts: Parts, level: float) -> Parts:
@@ -210,11 +216,7 @@ class Hurdle:
             log_value = np.column_stack([margin[:, :-1] - log_p, np.full(len(margin), base)])
             value, value_base = _plain(log_value, np.exp)
             return Contributions(p, value, expected, p_base, value_base, expected_base)
-        value, value_base = _plain(margin, np.exp)
-        p_sum = p_base + p.sum(axis=1, keepdims=True)
-        value_sum = value_base + value.sum(axis=1, keepdims=True)
-        expected = p * (value_sum + value_base) / 2 + value * (p_sum + p_base) / 2
-        return Contributions(p, value, expected, p_base, value_base, p_base * value_base)
+        return _joined(p, p_base, *_plain(margin, np.exp))
 
 
 @dataclass(frozen=True)
@@ -469,19 +471,150 @@ class History:
     ) -> tuple[Array, list[float]]:
         """What each feature adds to each measure, shape (measures, n, features), and the reference customer's."""
         inputs = matrix[:, self.columns].astype(np.float64)
-        players = len(self.columns)
-        values = {}
+        each, base = _shapley(inputs, self.reference, lambda known: np.stack(measure(self._parts(known))))
+        gained = np.zeros((*each.shape[:2], matrix.shape[1]))
+        gained[:, :, self.columns] = each
+        return gained, base
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What a feature adds to the three predictors of a :class:`CovariateProcess`.
+
+    Attributes
+    ----------
+    column
+        Position of the feature in the encoded matrix.
+    knots
+        Ascending values of a number, codes of a category.
+    values
+        The three effects at the knots: straight between them, and level beyond them.
+    missing
+        The three effects where the feature is missing.
+    """
+
+    column: int
+    knots: tuple[float, ...]
+    values: tuple[tuple[float, ...], ...]
+    missing: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class CovariateProcess:
+    """BG/NBD whose rates of purchase and chances to have left depend on the features; fitted to who returned.
+
+    The rate is Gamma(r + x, alpha + T) given that the customer is still there, as in BG/NBD. The log of alpha, and the
+    log-odds of having left after the last purchase (which silence since then adds to), are sums over the features.
+
+    Attributes
+    ----------
+    r
+        Shape of the Gamma distribution of purchase rates.
+    base
+        Log of alpha, and log-odds of having left after a first and after a later purchase, at all effects' means.
+    unit_days
+        Days in a unit of time.
+    horizon_days
+        Length of the window.
+    columns
+        Positions of ``FEATURES``.
+    reference
+        Their means over the customers learnt from: contributions are counted from there.
+    effects
+        One of each other feature; their means are 0.
+    """
+
+    r: float
+    base: tuple[float, float, float]
+    unit_days: float
+    horizon_days: int
+    columns: tuple[int, int, int]
+    reference: tuple[float, float, float]
+    effects: tuple[Effect, ...]
+
+    FEATURES: ClassVar = ("purchase_count", "recency_days", "tenure_days")
+
+    def p_return(self, matrix: NDArray[np.float32]) -> Array:
+        """P(at least one purchase in the window) for an encoded matrix, shape (n,)."""
+        parts = [self._chance(np.hstack(self._inputs(part))) for part in _chunks(matrix, size=512)]
+        return np.concatenate([*parts, np.empty(0)])
+
+    def _inputs(self, matrix: NDArray[np.float32]) -> tuple[Array, Array]:
+        """``FEATURES``, and the sums of the effects, both of shape (n, 3)."""
+        return _floats(matrix[:, self.columns]), self.added(matrix).sum(axis=1)
+
+    def added(self, matrix: NDArray[np.float32]) -> Array:
+        """What each effect adds to the three predictors, shape (n, effects, 3)."""
+        position = np.empty((len(matrix), len(self.effects)))  # knots and the way between them
+        for number, (effect, knots) in enumerate(zip(self.effects, self._knots, strict=True)):
+            position[:, number] = np.interp(matrix[:, effect.column], *knots)
+        starts, values = self._values
+        at_missing = np.array([len(knots) + 1.0 for knots, _ in self._knots])
+        position = np.where(np.isnan(position), at_missing, position)
+        before = position.astype(np.intp)
+        low, high = values[starts + before], values[starts + before + 1]
+        return _floats(low + (high - low) * (position - before)[..., None])
+
+    @cached_property
+    def _knots(self) -> list[tuple[Array, Array]]:
+        """The knots of each effect, and their numbers."""
+        return [(_floats(effect.knots), np.arange(float(len(effect.knots)))) for effect in self.effects]
+
+    @cached_property
+    def _values(self) -> tuple[NDArray[np.intp], Array]:
+        """Where each effect starts in the second: its values at the knots, the last once more, that of missing."""
+        rows = [np.array([*np.transpose(e.values), [v[-1] for v in e.values], e.missing]) for e in self.effects]
+        starts = np.cumsum([0, *(len(row) for row in rows)])[:-1]
+        return starts.astype(np.intp), np.concatenate([*rows, np.zeros((1, 3))])
+
+    def _chance(self, inputs: Array) -> Array:
+        count, recency, tenure, rate, once, repeat = inputs.T
+        x, T = np.maximum(count - 1.0, 0.0), np.maximum(tenure, 0.0) / self.unit_days
+        t_x = np.clip(T - recency / self.unit_days, 0.0, T)
+        alpha = np.exp(np.clip(self.base[0] + rate, -10.0, 10.0))
+        left = np.where(x < 1, self.base[1] + once, self.base[2] + repeat)
+        shape = self.r + x
+        gone = left + shape * np.log((alpha + T) / (alpha + t_x))
+        ahead = np.log1p(self.horizon_days / self.unit_days / (alpha + T))
+        return _floats(expit(-gone) * -np.expm1(-shape * ahead))
+
+    def contributions(self, matrix: NDArray[np.float32]) -> tuple[Array, float]:
+        """What each feature adds to P(return), shape (n, features), and the reference customer's.
+
+        Exact Shapley values over the three inputs and the three predictors; a predictor's is shared out among the
+        features by what they add to it.
+        """
+        each = self.added(matrix)
+        first, linear = self._inputs(matrix)
+        inputs = np.hstack([first, linear])
+        reference = (*self.reference, 0.0, 0.0, 0.0)
+        [gained], [base] = _shapley(inputs, reference, lambda known: self._chance(known)[None])
+        contributions = np.zeros(matrix.shape)
+        contributions[:, self.columns] = gained[:, :3]
+        slope = np.divide(gained[:, 3:], linear, out=np.zeros_like(linear), where=np.abs(linear) > 1e-12)
+        for number, effect in enumerate(self.effects):
+            contributions[:, effect.column] += (each[:, number] * slope).sum(axis=1)
+        return contributions, base
+
+
+def _shapley(inputs: Array, reference: Sequence[float], measure: Callable[[Array], Array]) -> tuple[Array, list[float]]:
+    """Exact Shapley values of each input, shape (measures, n, inputs), and the measures of the reference customer.
+
+    `measure` takes inputs, shape (n, inputs), and returns measures, shape (measures, n).
+    """
+    players = len(reference)
+    values = []
+    for mask in range(2**players):
+        known = np.array([mask >> player & 1 for player in range(players)], dtype=bool)
+        values.append(measure(np.where(known, inputs, reference)))
+    gained = np.zeros((*values[0].shape, players))
+    for player in range(players):
         for mask in range(2**players):
-            known = np.array([mask >> player & 1 for player in range(players)], dtype=bool)
-            values[mask] = np.stack(measure(self._parts(np.where(known, inputs, self.reference))))
-        gained = np.zeros((*values[0].shape, matrix.shape[1]))
-        for player, column in enumerate(self.columns):
-            for mask in range(2**players):
-                if not mask >> player & 1:
-                    size = mask.bit_count()
-                    weight = factorial(size) * factorial(players - size - 1) / factorial(players)
-                    gained[:, :, column] += weight * (values[mask | 1 << player] - values[mask])
-        return gained, values[0][:, 0].tolist() if len(inputs) else [0.0] * len(gained)
+            if not mask >> player & 1:
+                size = mask.bit_count()
+                weight = factorial(size) * factorial(players - size - 1) / factorial(players)
+                gained[:, :, player] += weight * (values[mask | 1 << player] - values[mask])
+    return gained, values[0][:, 0].tolist() if len(inputs) else [0.0] * len(gained)
 
 
 @dataclass(frozen=True)
@@ -504,6 +637,10 @@ class Predictor:
         Factors (low, high) around value_if_return which held the spend of those who returned, out of time.
     value_cap
         Largest value_if_return that is answered before `level`, a guard against runaway predictions.
+    covariates
+        BG/NBD with covariates; None if it has no say.
+    covariate_weight
+        Share of `covariates` in the P(return) of the hurdles; their value_if_return stays.
     level
         Factor on everybody's purchase rate which brings the shop's total to its forecast (see ``about["level"]``).
     percentiles
@@ -519,6 +656,8 @@ class Predictor:
     features_sql: str = field(default="", repr=False)
     history: History | None = None
     history_weight: float = 0.0
+    covariates: CovariateProcess | None = None
+    covariate_weight: float = 0.0
     level: float = 1.0
 
     def predict_matrix(self, matrix: NDArray[np.float32], margins: tuple[Array, Array] | None = None) -> Parts:
@@ -528,7 +667,10 @@ class Predictor:
         parts = self.history.predict_parts(matrix) if self.history is not None else None
         if self.hurdles:
             p, each = _answers(self.hurdles[0].form, *(margins or self.forest.margins(matrix)), parts)
-            p_return, expected = (1.0 - own) * p.mean(axis=1), (1.0 - own) * each.mean(axis=1)
+            trees = Parts(p.mean(axis=1), _divided(each.mean(axis=1), p.mean(axis=1)))
+            if self.covariates is not None:
+                trees = with_chance(trees, self.covariates.p_return(matrix), self.covariate_weight)
+            p_return, expected = (1.0 - own) * trees.p_return, (1.0 - own) * trees.expected_value
         if parts is not None:
             p_return, expected = p_return + own * parts.p_return, expected + own * parts.expected_value
         return at_level(Parts(p_return, np.minimum(_divided(expected, p_return), self.value_cap)), self.level)
@@ -563,8 +705,14 @@ class Predictor:
         )
         offset = bool(self.hurdles) and self.hurdles[0].form == "offset" and self.history is not None
         start = self.history.margins(matrix) if offset and self.history is not None else None
+        chances = self.covariates.contributions(matrix) if self.covariates is not None else None
         each = [
-            (weight, member.contributions(data, start) if isinstance(member, Hurdle) else member.contributions(matrix))
+            (
+                weight,
+                self._with_chances(member.contributions(data, start), chances)
+                if isinstance(member, Hurdle)
+                else member.contributions(matrix),
+            )
             for weight, member in self._members
             if weight > 0
         ]
@@ -584,6 +732,15 @@ class Predictor:
         mixed["value_if_return"] = _completed(mixed["value_if_return"], parts.value_if_return - mixed["value_base"])
         mixed["expected_value"] = _completed(mixed["expected_value"], parts.expected_value - mixed["expected_base"])
         return Contributions(**mixed)
+
+    def _with_chances(self, trees: Contributions, chances: tuple[Array, float] | None) -> Contributions:
+        """A hurdle's contributions with those of `covariates` to P(return) mixed in."""
+        if chances is None:
+            return trees
+        own = self.covariate_weight
+        p = (1.0 - own) * trees.p_return + own * chances[0]
+        p_base = (1.0 - own) * trees.p_return_base + own * chances[1]
+        return _joined(p, p_base, trees.value_if_return, trees.value_base)
 
     def columns(self, parts: Parts) -> dict[str, Array]:
         """All the answer's columns: the parts, the interval of value_if_return, the percentile."""
@@ -627,6 +784,8 @@ class Predictor:
             "form": self.hurdles[0].form if self.hurdles else "hurdle",
             "history": asdict(self.history) if self.history is not None else None,
             "history_weight": self.history_weight,
+            "covariates": asdict(self.covariates) if self.covariates is not None else None,
+            "covariate_weight": self.covariate_weight,
             "level": self.level,
             "about": dict(self.about),
             "value_interval": list(self.value_interval),
@@ -661,6 +820,8 @@ class Predictor:
             features_sql=(folder / "features.sql").read_text(encoding="utf-8"),
             history=_history(description["history"]),
             history_weight=description["history_weight"],
+            covariates=_covariates(description["covariates"]),
+            covariate_weight=description["covariate_weight"],
             level=description["level"],
         )
 
@@ -674,6 +835,14 @@ def _answers(form: str, p_margin: Array, margin: Array, start: Parts | None) -> 
         p_margin, margin = p_margin + p_start[:, None], margin + value_start[:, None]
     p, spend = expit(p_margin), np.exp(margin)
     return p, spend if form == "tweedie" else p * spend
+
+
+def _joined(p: Array, p_base: float, value: Array, value_base: float) -> Contributions:
+    """The contributions to both parts, and to their product by the two-player product rule."""
+    p_sum = p_base + p.sum(axis=1, keepdims=True)
+    value_sum = value_base + value.sum(axis=1, keepdims=True)
+    expected = p * (value_sum + value_base) / 2 + value * (p_sum + p_base) / 2
+    return Contributions(p, value, expected, p_base, value_base, p_base * value_base)
 
 
 def start_margins(parts: Parts) -> tuple[Array, Array]:
@@ -717,12 +886,19 @@ def _history(description: Mapping[str, Any] | None) -> History | None:
     )
 
 
+def _covariates(description: Mapping[str, Any] | None) -> CovariateProcess | None:
+    if description is None:
+        return None
+    effects = tuple(Effect(**effect) for effect in description["effects"])
+    return CovariateProcess(**{**description, "effects": effects})
+
+
 def _floats(values: ArrayLike) -> Array:
     return np.asarray(values, dtype=np.float64)
 
 
-def _chunks(values: NDArray[np.complex128], size: int = 4096) -> list[NDArray[np.complex128]]:
-    """Pieces small enough for their integrands to stay in the cache."""
+def _chunks(values: NDArray[_Kind], size: int = 4096) -> list[NDArray[_Kind]]:
+    """Pieces small enough for what is made of them to stay in the cache."""
     return [values[start : start + size] for start in range(0, len(values), size)]
 
 

@@ -57,7 +57,7 @@ def _heading(about: Mapping[str, Any]) -> list[str]:
         "",
         f"For each customer with a purchase by {about['as_of_date']}: the probability to buy again in the next "
         f"{about['horizon_days']} days, what is spent then, and the product of the two, in {about['currency']}. "
-        f"It is {recipe.describe()}, fitted on a shop of {about['customers']:,} customers. {tested}",
+        f"Predicted by {recipe.describe()}, fitted on a shop of {about['customers']:,} customers. {tested}",
     ]
 
 

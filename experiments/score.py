@@ -29,6 +29,22 @@ SUFFIXES = (".csv", ".parquet")
 MOST_NAMED = 20
 """Categories that a warning names one by one."""
 
+_ANSWERS = pa.schema(
+    [
+        ("customer_id", pa.string()),
+        ("p_return", pa.float64()),
+        ("value_if_return", pa.float64()),
+        ("expected_value", pa.float64()),
+        ("value_if_return_low", pa.float64()),
+        ("value_if_return_high", pa.float64()),
+        ("percentile", pa.float64()),
+        ("as_of_date", pa.date32()),
+        ("horizon_days", pa.int64()),
+        ("scored_by", pa.string()),
+    ]
+)
+"""What the table holds; all but the last three are in the file."""
+
 
 @dataclass(frozen=True)
 class Scorer:
@@ -211,29 +227,29 @@ def _write(workspace: Workspace, shop: Shop, scorer: Scorer, scored_by: str, pat
         workspace.console.step("score") as step,
         workspace.home.writing("score"),
         disk_errors(path or workspace.home.root),
-        _scratch(workspace) as connection,
+        _scratch(workspace) as (collected, connection),
     ):
-        done = 0
+        done, total = 0, 0.0
         unknown: dict[str, set[str]] = {}
-        for number, batch in enumerate(_answers(workspace, shop, scorer, scored_by, unknown)):
-            connection.register("batch", batch)
-            connection.execute("insert into answers from batch" if number else "create table answers as from batch")
-            connection.unregister("batch")
-            done += batch.num_rows
-            step.update("", done, shop.customers)
-        [(total,)] = connection.execute("select sum(expected_value) from answers").fetchall()
+        with pa.ipc.new_stream(str(collected), _ANSWERS) as answers:
+            for batch in _answers(workspace, shop, scorer, scored_by, unknown):
+                answers.write_table(batch)
+                done += batch.num_rows
+                total += float(batch["expected_value"].to_numpy().sum())
+                step.update("", done, shop.customers)
         past = prediction_history.path_of(workspace.home, shop.as_of_date, shop.horizon_days, scored_by)
         with nullcontext() if path is None else replacing(path) as temporary, replacing(past) as kept:
             if path is not None and temporary is not None:
+                connection.register("answers", _read(collected))
                 _export(connection, temporary, path.suffix)
+            connection.register("answers", _read(collected))
             prediction_history.export(connection, "answers", shop.shop_id, kept)
-            answers = connection.sql("from answers").to_arrow_reader()
-            workspace.warehouse.write_table("marts", "customer_predictions", answers, answers.schema)
+            workspace.warehouse.write_table("marts", "customer_predictions", _read(collected), _ANSWERS)
         step.note = f"{done:,} customers by {scored_by} -> {path or 'marts.customer_predictions'}"
     warnings = tuple(_warning(name, sorted(values)) for name, values in unknown.items() if values)
     for warning in warnings:
         workspace.console.warn(warning)
-    return ScoreResult(path, done, float(total), scored_by, warnings)
+    return ScoreResult(path, done, total, scored_by, warnings)
 
 
 def _warning(name: str, values: Sequence[str]) -> str:
@@ -246,16 +262,25 @@ def _warning(name: str, values: Sequence[str]) -> str:
 
 
 @contextmanager
-def _scratch(workspace: Workspace) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A DuckDB file of our own that collects the answers: file and table are written when there are all."""
-    path = workspace.home.root / ".score.duckdb"
+def _scratch(workspace: Workspace) -> Iterator[tuple[Path, duckdb.DuckDBPyConnection]]:
+    """Files of our own: one that collects the answers, for file and table are written when there are all; one to sort.
+
+    Nothing is kept in DuckDB, for what it inserts it compresses and logs.
+    """
+    collected, sorter = (workspace.home.root / name for name in (".score.arrow", ".score.duckdb"))
     settings = workspace.settings
-    remove(path)
+    remove(sorter)
     try:
-        with DuckDBWarehouse(path, settings.threads, settings.memory_limit).connect(read_only=False) as connection:
-            yield connection
+        with DuckDBWarehouse(sorter, settings.threads, settings.memory_limit).connect(read_only=False) as connection:
+            yield collected, connection
     finally:
-        remove(path)
+        remove(sorter)
+        remove(collected)
+
+
+def _read(collected: Path) -> pa.RecordBatchReader:
+    """The answers in batches; they are read once, so whoever wants them again opens them again."""
+    return pa.ipc.open_stream(pa.OSFile(str(collected)))
 
 
 def _answers(
@@ -270,9 +295,10 @@ def _answers(
         columns = scorer.answer(frame)
         facts = {"as_of_date": shop.as_of_date, "horizon_days": shop.horizon_days, "scored_by": scored_by}
         return pa.table(
-            {"customer_id": pa.array(frame["customer_id"], pa.string())}
+            {"customer_id": frame["customer_id"]}
             | {name: column.to_numpy() for name, column in columns.items()}
-            | {name: pa.repeat(value, len(frame)) for name, value in facts.items()}
+            | {name: pa.repeat(value, len(frame)) for name, value in facts.items()},
+            _ANSWERS,
         )
 
     threads = workspace.settings.threads

@@ -24,10 +24,11 @@ from clv.bootstrap import Difference, Outcome, Verdict, paired, resample
 from clv.deviance import explained
 from clv.errors import InputError
 from clv.metrics import normalized_gini
+from clv.models.covariates import fit_covariates
 from clv.models.hurdle import CUSTOMER_FOLDS, Binned, bin_rows, customer_folds, fit_boosters, make_encoder
 from clv.models.model import fit_history
 from clv.models.recipe import Recipe, default_recipe
-from clv.predictor import Encoder, Parts, mix
+from clv.predictor import Array, Encoder, Parts, mix, with_chance
 from clv.snapshots import Shop, Snapshots
 from clv.splits import Plan, plan
 from experiments.pruning import Rivals
@@ -52,6 +53,11 @@ HISTORY_WEIGHTS = (0.1, 0.25, 0.4, 0.75)
 """Weights of buy till you die in the blends that are compared with the default one, with as many returners to learn
 from as the folds have in the mean."""
 
+COVARIATE_WEIGHT = 0.5
+"""Share of BG/NBD with covariates in hurdles that are compared with those of the default share, which shrinks."""
+
+_ALONE = {"family": "hurdle", "history_weight": 0.5, "covariate_weight": 0.0}
+
 
 @dataclass
 class FoldData:
@@ -65,6 +71,8 @@ class FoldData:
         The customers to predict, and what they did.
     history, start
         What buy till you die predicts of `test` and of `matrix`; it has nothing to tune.
+    covariates
+        P(return) of `test` by BG/NBD with covariates, which has nothing to tune either; None: too few returned.
     customer_fold
         Which of the rows a bag holds out, to see when to stop; None: none, for recipes without patience.
     cutoff
@@ -79,6 +87,7 @@ class FoldData:
     outcome: Outcome
     history: Parts
     start: Parts
+    covariates: Array | None
     seed: int
     customer_fold: NDArray[np.intp] | None = None
     cutoff: date | None = None
@@ -119,6 +128,10 @@ class FoldData:
             total = parts if total is None else mix(total, parts, 1 / (number + 1))
         assert total is not None
         return total
+
+    def with_covariates(self, parts: Parts, weight: float) -> Parts:
+        """What XGBoost predicts of `test`, with BG/NBD with covariates mixed into P(return)."""
+        return parts if self.covariates is None else with_chance(parts, self.covariates, weight)
 
 
 @dataclass(frozen=True)
@@ -370,23 +383,36 @@ def candidates(
     def predicted(recipe: Recipe) -> list[Parts]:
         return [fold.predict(recipe, threads=threads, bags=recipe.bags) for fold in folds]
 
-    def weight_with(weight: float, count: int) -> float:
+    def share_with(weight: float, count: int) -> float:
         return history_weight(weight, count / float(np.mean(seen)), even=even)
 
+    def default_share(count: int) -> float:
+        return round(_counting_the_same(default.covariate_weight, count / max(returners, 1)), 3)
+
+    def half(count: int) -> float:
+        return COVARIATE_WEIGHT
+
     found: dict[str, tuple[Recipe, list[Parts]]] = {}
-    for stem, recipe in {"": default, TUNED: tuned.get("hurdle", default)}.items():
-        alone = recipe.model_copy(update={"family": "hurdle", "history_weight": even})
-        if any(alone == known for known, _ in found.values()):
-            continue
-        hurdle = predicted(alone)
-        found[f"{stem}hurdle"] = (alone, hurdle)
-        for weight in sorted({*HISTORY_WEIGHTS, even}):
-            blend = alone.model_copy(update={"family": "blend", "history_weight": weight_with(weight, returners)})
-            mixed = [
-                mix(parts, fold.history, weight_with(weight, count))
-                for parts, fold, count in zip(hurdle, folds, seen, strict=True)
+    alone = {"": default, TUNED: tuned.get("hurdle", default)}
+    alone = {stem: recipe.model_copy(update=_ALONE) for stem, recipe in alone.items()}
+    if alone[TUNED] == alone[""]:
+        del alone[TUNED]
+    for stem, recipe in alone.items():
+        trees = predicted(recipe)
+        for infix, covariate_share in {"": default_share, "covariate_": half}.items():
+            hurdle = recipe.model_copy(update={"history_weight": even, "covariate_weight": covariate_share(returners)})
+            told = [
+                fold.with_covariates(parts, covariate_share(count))
+                for parts, fold, count in zip(trees, folds, seen, strict=True)
             ]
-            found[f"{stem}blend_{100 * weight:.0f}"] = (blend, mixed)
+            found[f"{stem}{infix}hurdle"] = (hurdle, told)
+            for weight in sorted({*HISTORY_WEIGHTS, even}):
+                blend = hurdle.model_copy(update={"family": "blend", "history_weight": share_with(weight, returners)})
+                mixed = [
+                    mix(parts, fold.history, share_with(weight, count))
+                    for parts, fold, count in zip(told, folds, seen, strict=True)
+                ]
+                found[f"{stem}{infix}blend_{100 * weight:.0f}"] = (blend, mixed)
     for family in ("offset", "tweedie"):
         if family in tuned:
             found[TUNED + family] = (tuned[family], predicted(tuned[family]))
@@ -409,9 +435,14 @@ def history_weight(weight: float, growth: float, *, even: float) -> float:
     """
     if weight == even:
         return even
-    grown = weight / (weight + (1 - weight) * growth)
+    grown = _counting_the_same(weight, growth)
     bounded = min(grown, even) if weight < even else max(grown, even)
     return min(max(round(bounded, 3), 0.001), 0.999)
+
+
+def _counting_the_same(weight: float, growth: float) -> float:
+    """The weight of what counts for a fixed number of returners, with `growth` times as many to learn from."""
+    return weight / (weight + (1 - weight) * growth)
 
 
 def choose(
@@ -485,9 +516,7 @@ def protocol_of(shop: Shop) -> Plan:
 def untuned_recipe(workspace: Workspace) -> Recipe:
     """The default recipe for this shop."""
     protocol = protocol_of(workspace.shop())
-    if not protocol.is_short:
-        return default_recipe(is_short=False)
-    return default_recipe(is_short=True, returners=_returners(workspace, protocol))
+    return default_recipe(is_short=protocol.is_short, returners=_returners(workspace, protocol))
 
 
 def _returners(workspace: Workspace, protocol: Plan) -> int:
@@ -533,6 +562,11 @@ def _fold(workspace: Workspace, cutoff: date, train: Snapshots, test: Snapshots,
     encoder = make_encoder(workspace.contract, train.frame)
     matrix, rows = encoder.encode(test.frame), encoder.encode(train.frame)
     history = fit_history(encoder, test.frame, horizon_days)
+    seed = workspace.settings.seed
+    customer_fold = customer_folds(train.customer_id, train.is_return)
+    covariates = fit_covariates(
+        encoder, rows, train.is_return, customer_fold == 0, horizon_days=horizon_days, seed=seed
+    )
     return FoldData(
         encoder=encoder,
         matrix=rows,
@@ -542,8 +576,9 @@ def _fold(workspace: Workspace, cutoff: date, train: Snapshots, test: Snapshots,
         outcome=Outcome(test.customer_id, test.is_return, test.future_value),
         history=history.predict_parts(matrix),
         start=history.predict_parts(rows),
-        seed=workspace.settings.seed,
-        customer_fold=customer_folds(train.customer_id, train.is_return),
+        covariates=covariates.p_return(matrix) if covariates is not None else None,
+        seed=seed,
+        customer_fold=customer_fold,
         cutoff=cutoff,
     )
 
@@ -573,7 +608,16 @@ def shop_tags(shop: Shop) -> dict[str, object]:
 
 
 def _default_parameters(family: str) -> dict[str, Any]:
-    left_out = {"family", "history_weight", "bags", "patience", "trees", "value_trees", "tweedie_power"}
+    left_out = {
+        "family",
+        "history_weight",
+        "covariate_weight",
+        "bags",
+        "patience",
+        "trees",
+        "value_trees",
+        "tweedie_power",
+    }
     return {"family": family, **Recipe().model_dump(exclude=left_out)}
 
 

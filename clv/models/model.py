@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from clv.contract import Contract
 from clv.models.btyd import BTYDModel
+from clv.models.covariates import fit_covariates
 from clv.models.hurdle import CUSTOMER_FOLDS, bin_rows, customer_folds, fit_boosters, make_encoder
 from clv.models.recipe import Recipe
 from clv.predictor import Encoder, History, Parts, Predictor
@@ -94,6 +95,11 @@ class Model:
             )
             for bag in range(self.recipe.bags if family != "btyd" else 0)
         )
+        covariates = (
+            fit_covariates(encoder, matrix, is_return, fold == 0, horizon_days=horizon_days, seed=self.seed)
+            if self.recipe.covariate_weight > 0 and family in ("blend", "hurdle")
+            else None
+        )
         self.predictor_ = Predictor(
             encoder=encoder,
             hurdles=hurdles,
@@ -104,6 +110,8 @@ class Model:
             ),
             history=history,
             history_weight={"blend": self.recipe.history_weight, "btyd": 1.0}.get(family, 0.0),
+            covariates=covariates,
+            covariate_weight=self.recipe.covariate_weight if covariates is not None else 0.0,
         )
         return self
 

@@ -9,7 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 Family = Literal["blend", "hurdle", "tweedie", "offset", "btyd"]
 """What predicts.
 
-``hurdle``: XGBoost, P(return) times the spend of those who return; ``tweedie``: XGBoost, P(return) and the spend of
+``hurdle``: XGBoost, P(return) times the spend of those who return; BG/NBD with covariates may have a say in P(return);
+``tweedie``: XGBoost, P(return) and the spend of
 everybody; ``btyd``: BG/NBD and Gamma-Gamma; ``offset``: a hurdle that starts from what BG/NBD and Gamma-Gamma say and
 learns the rest; ``blend``: a hurdle mixed with BG/NBD and Gamma-Gamma.
 """
@@ -19,21 +20,26 @@ SHORT_HISTORY_WEIGHT = 0.75
 """Share of BG/NBD and Gamma-Gamma in the blend where the history is short and holds hardly a label."""
 
 FEW_RETURNERS = 500
-"""With as many labels of who returned, that share is half way back to the even one."""
+"""With as many labels of who returned, that share is half way back to the even one, and BG/NBD with covariates has as
+much say in P(return) as the trees."""
 
 
 class Recipe(BaseModel):
     """Family and hyper-parameters; the defaults are used where nothing was tuned.
 
     No learner alone is good everywhere, their mix is; hence the default. How many rounds of boosting help depends on
-    how many customers returned, a dozen or a hundred thousand; hence held-out customers say when to stop. The spend of
-    those who return is learnt from far fewer rows than who returns, hence the shallower second model.
+    how many customers returned, a dozen or a hundred thousand; hence held-out customers say when to stop, and hence
+    BG/NBD with covariates has a say that depends on it (:func:`default_recipe`). The spend of those who return is
+    learnt from far fewer rows than who returns, hence the shallower second model.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     family: Family = "blend"
     history_weight: float = Field(default=0.5, gt=0, lt=1, description="share of BG/NBD and Gamma-Gamma in the blend")
+    covariate_weight: float = Field(
+        default=0.0, ge=0, lt=1, description="share of BG/NBD with covariates in the P(return) of a hurdle"
+    )
     bags: int = Field(default=5, ge=1, le=20, description="boosters with seeds and held-out customers of their own")
     patience: int = Field(default=20, ge=0, description="rounds without a gain on held-out customers; 0: all rounds")
     trees: int = Field(default=600, ge=1, le=5000, description="most boosting rounds of P(return)")
@@ -56,23 +62,38 @@ class Recipe(BaseModel):
         return self.family if self.family in ("tweedie", "offset") else "hurdle"
 
     def describe(self) -> str:
-        """The family in words."""
-        return {
-            "blend": f"blend of XGBoost with {self.history_weight:.0%} BG/NBD and Gamma-Gamma",
-            "hurdle": "XGBoost alone",
-            "tweedie": "XGBoost Tweedie alone",
-            "offset": "XGBoost on top of BG/NBD and Gamma-Gamma",
-            "btyd": "BG/NBD and Gamma-Gamma alone",
-        }[self.family]
+        """The family in words; shares are of P(return)."""
+        if self.family not in ("blend", "hurdle"):
+            return {
+                "tweedie": "XGBoost Tweedie alone",
+                "offset": "XGBoost on top of BG/NBD and Gamma-Gamma",
+                "btyd": "BG/NBD and Gamma-Gamma alone",
+            }[self.family]
+        history = self.history_weight if self.family == "blend" else 0.0
+        shares = {
+            "XGBoost": (1 - history) * (1 - self.covariate_weight),
+            "BG/NBD with covariates": (1 - history) * self.covariate_weight,
+            "BG/NBD and Gamma-Gamma": history,
+        }
+        named = [f"{share:.0%} {member}" for member, share in shares.items() if share > 0]
+        return "a blend of " + ", ".join(named) if len(named) > 1 else "XGBoost alone"
 
 
-def default_recipe(*, is_short: bool, returners: int = 0) -> Recipe:
+def covariate_weight(returners: int) -> float:
+    """Share of BG/NBD with covariates: it counts for ``FEW_RETURNERS``, so that more labels give the trees more say."""
+    return min(round(FEW_RETURNERS / (FEW_RETURNERS + returners), 3), 0.999)
+
+
+def default_recipe(*, is_short: bool, returners: int) -> Recipe:
     """What is used where nothing was tuned.
 
-    BG/NBD needs no label, so a short history gives it more weight: the more, the fewer `returners` there are among
-    the labelled snapshots.
+    Parameters
+    ----------
+    is_short
+        BG/NBD needs no label, so a short history gives it more weight: the more, the fewer labels there are.
+    returners
+        Who returned among the labelled snapshots.
     """
-    if not is_short:
-        return Recipe()
-    more = (SHORT_HISTORY_WEIGHT - 0.5) * FEW_RETURNERS / (FEW_RETURNERS + returners)
-    return Recipe(history_weight=round(0.5 + more, 3))
+    few = covariate_weight(returners)
+    more = (SHORT_HISTORY_WEIGHT - 0.5) * FEW_RETURNERS / (FEW_RETURNERS + returners) if is_short else 0.0
+    return Recipe(history_weight=round(0.5 + more, 3), covariate_weight=few)

@@ -24,11 +24,12 @@ def fit(seed: int, n: int = 4000, **recipe: Any) -> Model:
     )
 
 
-@pytest.fixture(scope="module", params=["blend", "hurdle", "tweedie", "offset", "btyd"])
+@pytest.fixture(scope="module", params=["blend", "hurdle", "tweedie", "offset", "btyd", "covariates"])
 def predictor(request: pytest.FixtureRequest) -> Predictor:
     """Every family, with all its facts."""
+    recipe = {"covariate_weight": 0.5} if request.param == "covariates" else {"family": request.param}
     return replace(
-        fit(seed=1, family=request.param).predictor_,
+        fit(seed=1, **recipe).predictor_,
         about={"horizon_days": 90},
         value_interval=(0.4, 1.9),
         percentiles=tuple(np.linspace(0, 100, 101)),

@@ -10,6 +10,7 @@ import pytest
 from clv.bootstrap import Outcome
 from clv.contract import Contract, Feature
 from clv.deviance import explained
+from clv.models.covariates import fit_covariates
 from clv.models.hurdle import customer_folds, make_encoder
 from clv.models.model import Model, fit_history
 from clv.models.recipe import Recipe, default_recipe
@@ -94,8 +95,9 @@ def fold() -> FoldData:
     matrix, rows = encoder.encode(today), encoder.encode(X)
     history = fit_history(encoder, today, 90)
     outcome = Outcome(np.arange(len(today)), came, spent)
-    predicted = history.predict_parts(matrix), history.predict_parts(rows)
     held_out = customer_folds(X["customer_id"].to_numpy(dtype=object), returned)
+    process = fit_covariates(encoder, rows, returned, held_out == 0, horizon_days=90, seed=5)
+    predicted = history.predict_parts(matrix), history.predict_parts(rows), process.p_return(matrix)
     return FoldData(encoder, rows, returned, value, matrix, outcome, *predicted, seed=5, customer_fold=held_out)
 
 
@@ -154,6 +156,18 @@ def test_every_candidate_is_named_by_what_it_is(fold: FoldData) -> None:
     np.testing.assert_allclose(parts.expected_value, mixed.expected_value)
 
 
+@pytest.mark.parametrize("name", ["hurdle", "covariate_hurdle", "covariate_blend_25"])
+def test_a_candidate_predicts_what_its_model_would(name: str, fold: FoldData) -> None:
+    X, returned, value = customers(1500, seed=1)
+    today, _, _ = customers(1500, seed=2)
+    small = Recipe(bags=2, trees=10, value_trees=10)
+    recipe, [expected] = candidates(small, {}, [fold], returners=int(fold.is_return.sum()), threads=1)[name]
+    model = Model(CONTRACT, recipe, seed=5, threads=1)
+    parts = model.fit(X, value, is_return=returned, today=today, horizon_days=90).predict_parts(today)
+    assert (model.predictor_.covariates is None) == (name == "hurdle")
+    np.testing.assert_allclose(parts.p_return, expected.p_return, rtol=1e-5)
+
+
 def test_buy_till_you_die_counts_for_as_many_returners_when_there_are_more(fold: FoldData) -> None:
     small = Recipe(bags=1, trees=10, value_trees=10)
     returners = 3 * int(fold.is_return.sum())
@@ -205,4 +219,28 @@ def test_a_short_history_leans_on_what_needs_no_label() -> None:
     weights = [default_recipe(is_short=True, returners=n).history_weight for n in (0, 500, 10_000)]
     assert weights[0] == 0.75
     assert weights == sorted(weights, reverse=True)
-    assert weights[-1] > default_recipe(is_short=False).history_weight == 0.5
+    assert weights[-1] > default_recipe(is_short=False, returners=10_000).history_weight == 0.5
+
+
+def test_covariates_count_for_as_many_returners_when_there_are_more(fold: FoldData) -> None:
+    shares = [default_recipe(is_short=False, returners=n).covariate_weight for n in (0, 500, 10_000)]
+    assert shares == [1.0 - 0.001, 0.5, 0.048]
+    count = int(fold.is_return.sum())
+    small = default_recipe(is_short=False, returners=3 * count).model_copy(
+        update={"bags": 1, "trees": 10, "value_trees": 10}
+    )
+    found = candidates(small, {}, [fold], returners=3 * count, threads=1)
+    assert found["blend_50"][0] == small
+    then = default_recipe(is_short=False, returners=count).covariate_weight
+    expected = fold.with_covariates(fold.predict(small, threads=1), then)
+    np.testing.assert_allclose(found["hurdle"][1][0].p_return, expected.p_return, atol=1e-3)
+    assert {recipe.covariate_weight for recipe, _ in found.values()} == {small.covariate_weight, 0.5}
+
+
+def test_a_recipe_says_what_it_mixes() -> None:
+    recipe = Recipe(history_weight=0.5, covariate_weight=0.2)
+    assert recipe.describe() == "a blend of 40% XGBoost, 10% BG/NBD with covariates, 50% BG/NBD and Gamma-Gamma"
+    alone = Recipe(family="hurdle", covariate_weight=0.5)
+    assert alone.describe() == "a blend of 50% XGBoost, 50% BG/NBD with covariates"
+    assert Recipe(family="hurdle").describe() == "XGBoost alone"
+    assert Recipe(family="btyd", covariate_weight=0.5).describe() == "BG/NBD and Gamma-Gamma alone"

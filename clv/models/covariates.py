@@ -1,0 +1,259 @@
+"""BG/NBD with covariates, the fitting side: rates of purchase and chances to have left that depend on the features.
+
+Whether somebody came back is a coin's single throw; the chance behind it is what a learner is after. BG/NBD gives that
+chance a form: a customer buys at a rate of their own, and the longer the silence compared with that rate, the likelier
+they have left. Trees have to find that form out, cell by cell, and need many customers to do so. Here it is given, and
+the features say how it differs from customer to customer: the rate (log alpha) and the log-odds of having left after
+the last purchase, for one-time and repeat buyers, are sums of one effect per feature. Everything is fitted to the
+labels. Covariates in BG/NBD: Fader and Hardie, "Incorporating time-invariant covariates into the Pareto/NBD and BG/NBD
+models" (2007); what is not theirs is the fit to who returned, and free log-odds in place of a Beta distribution.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+from scipy.special import expit
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+from clv.predictor import Array, CovariateProcess, Effect, Encoder
+
+PRIOR_SDS = (0.05, 0.1, 0.2, 0.4, 1.0)
+"""Standard deviations of the effects to choose from: held-out customers say how much features matter."""
+
+SHARED_SD = 2.0
+"""Standard deviation of what all customers share: weak, it matters where hardly anybody returned."""
+
+ROUNDS = 40
+"""Most iterations of the fit; it has long been good enough then."""
+
+MOST_ROWS = 60_000
+"""Rows it is fitted to, returners first; there are a few hundred coefficients."""
+
+PIECES = 3
+"""A number's effect is a continuous line of so many pieces between its quantiles."""
+
+FEW_VALUES = 12
+"""With at most so many different values, a number has a piece between each and the next."""
+
+
+@dataclass(frozen=True)
+class _Covariate:
+    """A feature in the design: a column for missing, if it ever is, then one for each category or piece.
+
+    Attributes
+    ----------
+    column
+        Its position in the encoded matrix.
+    knots
+        Codes of a category, ends of a number's pieces.
+    """
+
+    column: int
+    knots: NDArray[np.float32]
+    is_category: bool
+    is_ever_missing: bool
+
+    def design(self, matrix: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Columns between 0 and 1, shape (n, coefficients)."""
+        values = matrix[:, [self.column]]
+        missing = np.isnan(values)
+        if self.is_category:
+            columns = (values == self.knots).astype(np.float32)
+        else:
+            low, high = self.knots[:-1], self.knots[1:]
+            columns = np.clip((np.where(missing, low[:1], values) - low) / (high - low), 0, 1)
+        return np.hstack([missing.astype(np.float32), columns]) if self.is_ever_missing else columns
+
+    def effect(self, coefficients: Array, mean: Array) -> Effect:
+        """The effect of coefficients, shape (3, coefficients), from its mean; what was never missing has none then."""
+        missing, rest = np.split(coefficients, [int(self.is_ever_missing)], axis=1)
+        if not self.is_category:
+            rest = np.hstack([np.zeros((3, 1)), np.cumsum(rest, axis=1)])
+        return Effect(
+            self.column,
+            tuple(self.knots.tolist()),
+            tuple(tuple(values) for values in (rest - mean[:, None]).tolist()),
+            tuple((missing[:, 0] - mean if self.is_ever_missing else np.zeros(3)).tolist()),
+        )
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Customers to learn from: covariates, history in units of a mean one, label, and how many each stands for."""
+
+    design: NDArray[np.float32]
+    x: Array
+    t_x: Array
+    T: Array
+    is_return: NDArray[np.bool_]
+    weight: Array
+
+    def at(self, rows: NDArray[np.bool_]) -> _Rows:
+        return _Rows(
+            self.design[rows], self.x[rows], self.t_x[rows], self.T[rows], self.is_return[rows], self.weight[rows]
+        )
+
+
+def fit_covariates(
+    encoder: Encoder,
+    matrix: NDArray[np.float32],
+    is_return: NDArray[np.bool_],
+    held_out: NDArray[np.bool_],
+    *,
+    horizon_days: int,
+    seed: int,
+) -> CovariateProcess | None:
+    """Fit; None if fewer returned than are needed to learn from some and to judge by others.
+
+    Parameters
+    ----------
+    matrix, is_return
+        Encoded labelled snapshots, and who of them returned, shape (n,).
+    held_out
+        Rows of the customers that say how much features matter, shape (n,).
+    horizon_days
+        Length of the label window.
+    seed
+        Seed of the choice of rows, where there are very many.
+    """
+    if not is_return[held_out].any() or not is_return[~held_out].any():
+        return None
+    chosen, weight = _some_rows(is_return, seed)
+    matrix, is_return, held_out = matrix[chosen], is_return[chosen], held_out[chosen]
+    columns = [encoder.features.index(name) for name in CovariateProcess.FEATURES]
+    count, recency, tenure = matrix[:, columns].T.astype(np.float64)
+    reference = [float(np.average(column, weights=weight)) for column in (count, recency, tenure)]
+    unit = max(reference[2], 1.0)
+    covariates = _covariates(encoder, matrix)
+    designs = [one.design(matrix) for one in covariates]
+    design = np.hstack([np.empty((len(matrix), 0), np.float32), *designs])
+    rows = _Rows(design, count - 1, (tenure - recency) / unit, tenure / unit, is_return, weight)
+    # inner products of short vectors: on a busy machine BLAS threads make them ten times slower
+    with threadpool_limits(1, user_api="blas"):
+        coefficients = _fit_best(rows, held_out, horizon_days / unit)
+    means = np.average(design, axis=0, weights=weight)
+    base, effects = coefficients[1:4], []
+    for one, own, mean in zip(
+        covariates, _split(coefficients[4:].reshape(3, -1), designs), _split(means, designs), strict=True
+    ):
+        base = base + own @ mean
+        effects.append(one.effect(own, own @ mean))
+    return CovariateProcess(
+        r=float(np.exp(coefficients[0])),
+        base=(float(base[0]), float(base[1]), float(base[2])),
+        unit_days=unit,
+        horizon_days=horizon_days,
+        columns=(columns[0], columns[1], columns[2]),
+        reference=(reference[0], reference[1], reference[2]),
+        effects=tuple(effects),
+    )
+
+
+def _split(values: Array, designs: Sequence[NDArray[np.float32]]) -> list[Array]:
+    """Cut the last axis into one part for each design."""
+    ends = np.cumsum([design.shape[1] for design in designs])
+    return [values[..., end - design.shape[1] : end] for end, design in zip(ends, designs, strict=True)]
+
+
+def _some_rows(is_return: NDArray[np.bool_], seed: int) -> tuple[NDArray[np.intp], Array]:
+    """At most ``MOST_ROWS``, half of them returners where there are as many, and what each row stands for."""
+    rng = np.random.default_rng(seed)
+    returners, others = np.flatnonzero(is_return), np.flatnonzero(~is_return)
+    most = max(MOST_ROWS // 2, MOST_ROWS - len(others))
+    some = [_some(returners, most, rng)]
+    some.append(_some(others, MOST_ROWS - len(some[0]), rng))
+    rows = np.concatenate(some)
+    stands_for = [len(every) / max(len(own), 1) for every, own in zip((returners, others), some, strict=True)]
+    order = np.argsort(rows)
+    return rows[order], np.repeat(stands_for, [len(own) for own in some])[order]
+
+
+def _some(rows: NDArray[np.intp], most: int, rng: np.random.Generator) -> NDArray[np.intp]:
+    return rows if len(rows) <= most else rng.choice(rows, size=most, replace=False)
+
+
+def _covariates(encoder: Encoder, matrix: NDArray[np.float32]) -> list[_Covariate]:
+    """Every feature that differs between customers, but for those the process has a form for."""
+    found = []
+    for column, name in enumerate(encoder.features):
+        values = matrix[:, column]
+        known = np.unique(values[~np.isnan(values)])
+        if name in CovariateProcess.FEATURES or len(known) == 0:
+            continue
+        if name in encoder.vocabulary:
+            knots = np.arange(len(encoder.vocabulary[name]), dtype=np.float32)
+        elif len(known) <= FEW_VALUES:
+            knots = known
+        else:
+            shares = np.linspace(0, 1, PIECES + 1)
+            knots = np.unique(np.nanquantile(values, shares).astype(np.float32))
+        found.append(_Covariate(column, knots, name in encoder.vocabulary, bool(np.isnan(values).any())))
+    return [one for one in found if one.is_ever_missing or len(one.knots) > 1]
+
+
+def _fit_best(rows: _Rows, held_out: NDArray[np.bool_], horizon: float) -> Array:
+    """Fit with the prior that held-out customers are best told by; each fit starts where the one before has ended."""
+    learnt, judged = rows.at(~held_out), rows.at(held_out)
+    coefficients = best = np.concatenate([[0.0, 1.0], np.zeros(2 + 3 * rows.design.shape[1])])
+    best_sd, lowest = PRIOR_SDS[0], np.inf
+    for sd in PRIOR_SDS:
+        coefficients = _fit(coefficients, learnt, horizon, sd)
+        p, _ = _chances(coefficients, judged, horizon)
+        loss = -float(judged.weight @ np.log(np.where(judged.is_return, p, 1 - p)))
+        if loss >= lowest:
+            break
+        best, best_sd, lowest = coefficients, sd, loss
+    return _fit(best, rows, horizon, best_sd)
+
+
+def _chances(coefficients: Array, rows: _Rows, horizon: float) -> tuple[Array, tuple[Array, ...]]:
+    """P(return), and what its gradient is made of.
+
+    The rate is Gamma(r + x, alpha + T) given that the customer is still there, as in BG/NBD.
+    """
+    linear = rows.design @ coefficients[4:].reshape(3, -1).T.astype(np.float32)
+    r = np.exp(coefficients[0])
+    alpha = np.exp(np.clip(coefficients[1] + linear[:, 0], -10, 10))
+    left = np.where(rows.x == 0, coefficients[2] + linear[:, 1], coefficients[3] + linear[:, 2])
+    shape = r + rows.x
+    silence = np.log((alpha + rows.T) / (alpha + rows.t_x))
+    gone = left + shape * silence  # log-odds
+    ahead = np.log1p(horizon / (alpha + rows.T))
+    p = np.clip(expit(-gone) * -np.expm1(-shape * ahead), 1e-9, 1 - 1e-9)
+    return p, (r, alpha, shape, silence, gone, ahead)
+
+
+def _fit(start: Array, rows: _Rows, horizon: float, sd: float) -> Array:
+    """Log r; log alpha; log-odds of having left, one-time and repeat buyers; coefficients of the three."""
+    x, t_x, T, is_return, weight = rows.x, rows.t_x, rows.T, rows.is_return, rows.weight
+    total = weight.sum()
+    precision = np.concatenate([np.full(4, SHARED_SD), np.full(len(start) - 4, sd)]) ** -2
+
+    def loss(coefficients: Array) -> tuple[float, Array]:
+        p, (r, alpha, shape, silence, gone, ahead) = _chances(coefficients, rows, horizon)
+        value = -weight @ np.log(np.where(is_return, p, 1 - p))
+        d_log_p = -weight * (is_return - p) / (1 - p)
+        d_gone = -expit(gone) * d_log_p
+        d_ahead = d_log_p / np.maximum(np.expm1(shape * ahead), 1e-12)  # of shape * ahead
+        d_alpha = shape * (
+            d_gone * (alpha / (alpha + T) - alpha / (alpha + t_x))
+            - d_ahead * alpha * horizon / ((alpha + T) * (alpha + T + horizon))
+        )
+        each = np.column_stack([d_alpha, np.where(x == 0, d_gone, 0.0), np.where(x == 0, 0.0, d_gone)])
+        gradient = np.concatenate(
+            [
+                [r * float(d_gone @ silence + d_ahead @ ahead)],
+                each.sum(axis=0),
+                (rows.design.T @ each.astype(np.float32)).T.ravel().astype(np.float64),
+            ]
+        )
+        penalty = precision * coefficients
+        return (value + 0.5 * float(penalty @ coefficients)) / total, (gradient + penalty) / total
+
+    found = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": ROUNDS})
+    return np.asarray(found.x, dtype=np.float64)

@@ -1,0 +1,200 @@
+"""BG/NBD with covariates: simulated truth is found, and what travels in the artifact says what was fitted."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from scipy.optimize import approx_fprime
+from scipy.special import expit
+
+from clv.models import covariates
+from clv.models.covariates import fit_covariates
+from clv.models.hurdle import customer_folds
+from clv.predictor import CovariateProcess, Effect, Encoder
+
+HORIZON = 90
+ENCODER = Encoder(
+    ("purchase_count", "recency_days", "tenure_days", "first_discount", "first_category", "constant", "score"),
+    {"first_category": ("food", "toys", "watches")},
+)
+
+
+def simulated(
+    n: int, seed: int
+) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.float64], NDArray[np.intp]]:
+    """Customers of a BG/NBD whose rates depend on a discount and on a category; some scores are missing.
+
+    Returns
+    -------
+    matrix, is_return, chance, fold
+        What is seen, who returned, the true chance given what is seen, and the customers' folds.
+    """
+    rng = np.random.default_rng(seed)
+    discount, category = rng.random(n), rng.integers(0, 3, n)
+    alpha = 60.0 * np.exp(1.5 * discount - 0.8 * (category == 2))
+    a, b, r = np.where(category == 0, 0.2, 1.0), 2.0, 1.2
+    rate, leave = rng.gamma(r, 1 / alpha), rng.beta(a, b)
+    T = rng.integers(30, 700, n).astype(float)
+    x, t_x, returned = np.zeros(n), np.zeros(n), np.zeros(n, bool)
+    now, is_active = np.zeros(n), rng.random(n) >= leave  # one may leave after the first purchase, too
+    while is_active.any():
+        now = now + rng.exponential(1 / rate)
+        is_active &= now <= T + HORIZON
+        past = is_active & (now <= T)
+        x, t_x, returned = x + past, np.where(past, now, t_x), returned | (is_active & ~past)
+        is_active &= rng.random(n) >= leave
+    gone = np.log(a) - np.log(b + x) + (r + x) * np.log((alpha + T) / (alpha + t_x))
+    chance = expit(-gone) * -np.expm1(-(r + x) * np.log1p(HORIZON / (alpha + T)))
+    score = np.where(rng.random(n) < 0.3, np.nan, rng.integers(1, 6, n))
+    matrix = np.column_stack([x + 1, T - t_x, T, discount, category, np.full(n, 7.0), score]).astype(np.float32)
+    return matrix, returned, chance, customer_folds(np.arange(n).astype(object), returned)
+
+
+def fit(matrix: NDArray[np.float32], is_return: NDArray[np.bool_], fold: NDArray[np.intp]) -> CovariateProcess:
+    process = fit_covariates(ENCODER, matrix, is_return, fold == 0, horizon_days=HORIZON, seed=1)
+    assert process is not None
+    return process
+
+
+@pytest.fixture(scope="module")
+def process() -> CovariateProcess:
+    matrix, is_return, _, fold = simulated(20_000, seed=1)
+    return fit(matrix, is_return, fold)
+
+
+def test_simulated_truth_is_found(process: CovariateProcess) -> None:
+    matrix, _, chance, _ = simulated(5_000, seed=2)
+    p = process.p_return(matrix)
+    assert np.corrcoef(p, chance)[0, 1] > 0.97
+    assert p.mean() == pytest.approx(chance.mean(), rel=0.05)
+    for code in range(3):
+        of_it = matrix[:, 4] == code
+        assert p[of_it].mean() == pytest.approx(chance[of_it].mean(), rel=0.1)
+
+
+def test_the_covariates_say_something(process: CovariateProcess) -> None:
+    matrix, _, chance, _ = simulated(5_000, seed=2)
+    without = replace(process, effects=()).p_return(matrix)
+    assert np.mean((process.p_return(matrix) - chance) ** 2) < 0.3 * np.mean((without - chance) ** 2)
+
+
+def test_effects_that_travel_are_those_that_were_fitted() -> None:
+    """The chances of the rows learnt from are the same by the design and by the effects."""
+    matrix, is_return, _, fold = simulated(3_000, seed=3)
+    seen: list[NDArray[np.float64]] = []
+
+    def spied(*arguments: object) -> tuple[NDArray[np.float64], tuple[NDArray[np.float64], ...]]:
+        answer = chances(*arguments)  # type: ignore[arg-type]
+        seen.append(answer[0])
+        return answer
+
+    chances = covariates._chances
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(covariates, "_chances", spied)
+        process = fit(matrix, is_return, fold)
+    told = process.p_return(matrix)
+    assert min(np.abs(told - p).max() for p in seen if len(p) == len(told)) < 1e-5
+
+
+def test_the_gradient_is_that_of_the_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+    matrix, is_return, _, fold = simulated(200, seed=4)
+    found: list[tuple[NDArray[np.float64], NDArray[np.float64]]] = []
+
+    def compare(loss, start, **_):  # type: ignore[no-untyped-def]
+        at = np.random.default_rng(5).normal(0, 0.3, len(start))
+        sides = [approx_fprime(at, lambda c: loss(c)[0], step) for step in (1e-3, -1e-3)]
+        found.append((loss(at)[1], (sides[0] + sides[1]) / 2))
+        return SimpleNamespace(x=start)
+
+    monkeypatch.setattr(covariates, "minimize", compare)
+    fit(matrix, is_return, fold)
+    gradient, differences = found[0]
+    np.testing.assert_allclose(gradient, differences, atol=1e-3 * np.abs(gradient).max())
+
+
+def test_effects_are_counted_from_their_means_and_constants_have_none(process: CovariateProcess) -> None:
+    matrix, _, _, _ = simulated(20_000, seed=1)
+    assert [ENCODER.features[effect.column] for effect in process.effects] == [
+        "first_discount",
+        "first_category",
+        "score",
+    ]
+    np.testing.assert_allclose(process.added(matrix).mean(axis=0), 0, atol=1e-4)
+
+
+def test_what_was_never_missing_counts_as_the_mean(process: CovariateProcess) -> None:
+    matrix, _, _, _ = simulated(10, seed=6)
+    matrix[:, 3] = np.nan
+    [discount] = [number for number, effect in enumerate(process.effects) if effect.column == 3]
+    np.testing.assert_array_equal(process.added(matrix)[:, discount], 0)
+
+
+def test_effects_are_straight_between_their_knots_and_level_beyond(process: CovariateProcess) -> None:
+    number = Effect(3, (1.0, 3.0), ((0.0, 4.0), (1.0, 1.0), (2.0, -2.0)), (9.0, 8.0, 7.0))
+    category = Effect(4, (0.0, 1.0, 2.0), ((5.0, 6.0, 7.0), (0.0, 0.0, 1.0), (0.0, 0.0, 0.0)), (-1.0, -2.0, -3.0))
+    both = replace(process, effects=(number, category))
+    matrix = np.full((6, 7), np.nan, np.float32)
+    matrix[:, 3] = [-5, 1, 2, 3, 99, np.nan]
+    matrix[:, 4] = [0, 1, 2, np.nan, 0, np.nan]
+    of_number, of_category = np.moveaxis(both.added(matrix), 1, 0)
+    np.testing.assert_array_equal(of_number, [[0, 1, 2], [0, 1, 2], [2, 1, 0], [4, 1, -2], [4, 1, -2], [9, 8, 7]])
+    np.testing.assert_array_equal(of_category, [[5, 0, 0], [6, 0, 0], [7, 1, 0], [-1, -2, -3], [5, 0, 0], [-1, -2, -3]])
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(1, 5000),
+            st.floats(0, 10_000, width=32),
+            st.floats(0, 10_000, width=32),
+            st.one_of(st.just(float("nan")), st.floats(-(2.0**99), 2.0**99, width=32)),
+            st.sampled_from([0.0, 1.0, 2.0, float("nan")]),
+        ),
+        min_size=1,
+        max_size=5,
+    )
+)
+def test_chances_are_chances_and_contributions_add_up_to_them(process: CovariateProcess, rows: list[tuple]) -> None:
+    matrix = np.array([[*row, 7.0, float("nan")] for row in rows], np.float32)
+    p = process.p_return(matrix)
+    assert ((p >= 0) & (p <= 1)).all()
+    added, base = process.contributions(matrix)
+    np.testing.assert_allclose(base + added.sum(axis=1), p, atol=1e-9)
+
+
+def test_silence_never_raises_the_chance_of_repeat_buyers(process: CovariateProcess) -> None:
+    for count in (2, 5, 40):
+        recency = np.linspace(0, 500, 50)
+        rows = np.column_stack([np.full(50, count), recency, np.full(50, 500.0)])
+        matrix = np.hstack([rows, np.tile([0.5, 1, 7, 3], (50, 1))]).astype(np.float32)
+        assert (np.diff(process.p_return(matrix)) <= 0).all()
+
+
+def test_without_a_returner_to_judge_by_nothing_is_fitted() -> None:
+    matrix, is_return, _, fold = simulated(300, seed=7)
+    for nobody in (fold == 0, fold != 0):
+        few = is_return & ~nobody
+        assert fit_covariates(ENCODER, matrix, few, fold == 0, horizon_days=HORIZON, seed=1) is None
+
+
+@pytest.mark.parametrize("returners", [5, 20, 295])
+def test_a_few_customers_are_enough_for_an_answer(returners: int) -> None:
+    matrix, _, _, _ = simulated(300, seed=7)
+    is_return = np.arange(300) < returners
+    process = fit(matrix, is_return, customer_folds(np.arange(300).astype(object), is_return))
+    p = process.p_return(matrix)
+    assert np.isfinite(p).all()
+    assert p.mean() == pytest.approx(returners / 300, rel=0.25)
+
+
+def test_very_many_rows_are_drawn_from_and_weighed(monkeypatch: pytest.MonkeyPatch) -> None:
+    matrix, is_return, chance, fold = simulated(20_000, seed=8)
+    monkeypatch.setattr(covariates, "MOST_ROWS", 4_000)
+    few, again = (fit(matrix, is_return, fold).p_return(matrix) for _ in range(2))
+    np.testing.assert_array_equal(few, again)
+    assert few.mean() == pytest.approx(chance.mean(), rel=0.1)
+    assert np.corrcoef(few, chance)[0, 1] > 0.95
