@@ -11,8 +11,7 @@ models" (2007); what is not theirs is the fit to who returned, and free log-odds
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,8 +57,13 @@ class _Covariate:
     is_category: bool
     is_ever_missing: bool
 
+    @property
+    def width(self) -> int:
+        """Its columns."""
+        return len(self.knots) - (not self.is_category) + self.is_ever_missing
+
     def design(self, matrix: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Columns between 0 and 1, shape (n, coefficients)."""
+        """Columns between 0 and 1, shape (n, width)."""
         values = matrix[:, [self.column]]
         missing = np.isnan(values)
         if self.is_category:
@@ -93,11 +97,6 @@ class _Rows:
     is_return: NDArray[np.bool_]
     weight: Array
 
-    def at(self, rows: NDArray[np.bool_]) -> _Rows:
-        return _Rows(
-            self.design[rows], self.x[rows], self.t_x[rows], self.T[rows], self.is_return[rows], self.weight[rows]
-        )
-
 
 def fit_covariates(
     encoder: Encoder,
@@ -130,19 +129,22 @@ def fit_covariates(
     reference = [float(np.average(column, weights=weight)) for column in (count, recency, tenure)]
     unit = max(reference[2], 1.0)
     covariates = _covariates(encoder, matrix)
-    designs = [one.design(matrix) for one in covariates]
-    design = np.hstack([np.empty((len(matrix), 0), np.float32), *designs])
+    ends = np.cumsum([one.width for one in covariates], dtype=int)
+    slices = [slice(end - one.width, end) for one, end in zip(covariates, ends, strict=True)]
+    design = np.empty((len(matrix), sum(one.width for one in covariates)), np.float32)  # large: it is not copied
+    for one, where in zip(covariates, slices, strict=True):
+        design[:, where] = one.design(matrix)
     rows = _Rows(design, count - 1, (tenure - recency) / unit, tenure / unit, is_return, weight)
     # inner products of short vectors: on a busy machine BLAS threads make them ten times slower
     with threadpool_limits(1, user_api="blas"):
         coefficients = _fit_best(rows, held_out, horizon_days / unit)
-    means = np.average(design, axis=0, weights=weight)
+    means = (weight.astype(np.float32) @ design / weight.sum()).astype(np.float64)
     base, effects = coefficients[1:4], []
-    for one, own, mean in zip(
-        covariates, _split(coefficients[4:].reshape(3, -1), designs), _split(means, designs), strict=True
-    ):
-        base = base + own @ mean
-        effects.append(one.effect(own, own @ mean))
+    for one, where in zip(covariates, slices, strict=True):
+        own = coefficients[4:].reshape(3, -1)[:, where]
+        mean = own @ means[where]
+        base = base + mean
+        effects.append(one.effect(own, mean))
     return CovariateProcess(
         r=float(np.exp(coefficients[0])),
         base=(float(base[0]), float(base[1]), float(base[2])),
@@ -152,12 +154,6 @@ def fit_covariates(
         reference=(reference[0], reference[1], reference[2]),
         effects=tuple(effects),
     )
-
-
-def _split(values: Array, designs: Sequence[NDArray[np.float32]]) -> list[Array]:
-    """Cut the last axis into one part for each design."""
-    ends = np.cumsum([design.shape[1] for design in designs])
-    return [values[..., end - design.shape[1] : end] for end, design in zip(ends, designs, strict=True)]
 
 
 def _some_rows(is_return: NDArray[np.bool_], seed: int) -> tuple[NDArray[np.intp], Array]:
@@ -198,13 +194,13 @@ def _covariates(encoder: Encoder, matrix: NDArray[np.float32]) -> list[_Covariat
 
 def _fit_best(rows: _Rows, held_out: NDArray[np.bool_], horizon: float) -> Array:
     """Fit with the prior that held-out customers are best told by; each fit starts where the one before has ended."""
-    learnt, judged = rows.at(~held_out), rows.at(held_out)
+    learnt, judged = np.where(held_out, 0.0, rows.weight), np.where(held_out, rows.weight, 0.0)
     coefficients = best = np.concatenate([[0.0, 1.0], np.zeros(2 + 3 * rows.design.shape[1])])
     best_sd, lowest = PRIOR_SDS[0], np.inf
     for sd in PRIOR_SDS:
-        coefficients = _fit(coefficients, learnt, horizon, sd)
-        p, _ = _chances(coefficients, judged, horizon)
-        loss = -float(judged.weight @ np.log(np.where(judged.is_return, p, 1 - p)))
+        coefficients = _fit(coefficients, replace(rows, weight=learnt), horizon, sd)
+        p, _ = _chances(coefficients, rows, horizon)
+        loss = -float(judged @ np.log(np.where(rows.is_return, p, 1 - p)))
         if loss >= lowest:
             break
         best, best_sd, lowest = coefficients, sd, loss
