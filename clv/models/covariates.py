@@ -33,6 +33,9 @@ ROUNDS = 40
 MOST_ROWS = 60_000
 """Rows it is fitted to, returners first; there are a few hundred coefficients."""
 
+MOST_CELLS = 60_000_000
+"""Numbers in the design, which is held in memory: with thousands of categories it is fitted to fewer rows."""
+
 PIECES = 3
 """A number's effect is a continuous line of so many pieces between its quantiles."""
 
@@ -122,7 +125,8 @@ def fit_covariates(
     """
     if not is_return[held_out].any() or not is_return[~held_out].any():
         return None
-    chosen, weight = _some_rows(is_return, seed)
+    widest = (FEW_VALUES + 1) * len(encoder.features) + sum(map(len, encoder.vocabulary.values()))
+    chosen, weight = _some_rows(is_return, min(MOST_ROWS, MOST_CELLS // widest), seed)
     matrix, is_return, held_out = matrix[chosen], is_return[chosen], held_out[chosen]
     columns = [encoder.features.index(name) for name in CovariateProcess.FEATURES]
     count, recency, tenure = matrix[:, columns].T.astype(np.float64)
@@ -156,13 +160,13 @@ def fit_covariates(
     )
 
 
-def _some_rows(is_return: NDArray[np.bool_], seed: int) -> tuple[NDArray[np.intp], Array]:
-    """At most ``MOST_ROWS``, half of them returners where there are as many, and what each row stands for."""
+def _some_rows(is_return: NDArray[np.bool_], limit: int, seed: int) -> tuple[NDArray[np.intp], Array]:
+    """At most `limit`, half of them returners where there are as many, and what each row stands for."""
     rng = np.random.default_rng(seed)
     returners, others = np.flatnonzero(is_return), np.flatnonzero(~is_return)
-    most = max(MOST_ROWS // 2, MOST_ROWS - len(others))
+    most = max(limit // 2, limit - len(others))
     some = [_some(returners, most, rng)]
-    some.append(_some(others, MOST_ROWS - len(some[0]), rng))
+    some.append(_some(others, limit - len(some[0]), rng))
     rows = np.concatenate(some)
     stands_for = [len(every) / max(len(own), 1) for every, own in zip((returners, others), some, strict=True)]
     order = np.argsort(rows)

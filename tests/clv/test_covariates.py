@@ -191,9 +191,10 @@ def test_a_few_customers_are_enough_for_an_answer(returners: int) -> None:
     assert p.mean() == pytest.approx(returners / 300, rel=0.25)
 
 
-def test_very_many_rows_are_drawn_from_and_weighed(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("limit", "most"), [("MOST_ROWS", 4_000), ("MOST_CELLS", 400_000)])
+def test_very_many_rows_are_drawn_from_and_weighed(limit: str, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
     matrix, is_return, chance, fold = simulated(20_000, seed=8)
-    monkeypatch.setattr(covariates, "MOST_ROWS", 4_000)
+    monkeypatch.setattr(covariates, limit, most)
     few, again = (fit(matrix, is_return, fold).p_return(matrix) for _ in range(2))
     np.testing.assert_array_equal(few, again)
     assert few.mean() == pytest.approx(chance.mean(), rel=0.1)
