@@ -57,6 +57,7 @@ COVARIATE_WEIGHT = 0.5
 """Share of BG/NBD with covariates in hurdles that are compared with those of the default share, which shrinks."""
 
 _ALONE = {"family": "hurdle", "history_weight": 0.5, "covariate_weight": 0.0}
+"""Makes a recipe one of XGBoost with nothing mixed in."""
 
 
 @dataclass
