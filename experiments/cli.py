@@ -570,7 +570,7 @@ def demo(
     context: typer.Context,
     customers: Annotated[int, typer.Option(min=1000, help="Customers of the synthetic shop.")] = 20_000,
 ) -> None:
-    """Show everything on a synthetic shop: files to a prediction asked over HTTP, in about a minute."""
+    """Show everything on a synthetic shop: files to a prediction asked over HTTP, in a few minutes."""
     from experiments.demo import demo as show
 
     workspace = _workspace(context)

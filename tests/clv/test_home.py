@@ -1,6 +1,5 @@
 import json
 import multiprocessing
-import resource
 import subprocess
 import sys
 import time
@@ -10,6 +9,7 @@ import pytest
 
 from clv.errors import InputError, UnavailableError
 from clv.home import FORMAT, Home, replacing
+from tests.processes import files_up_to
 
 
 def test_open_is_idempotent_and_stamps_the_format(tmp_path: Path) -> None:
@@ -102,10 +102,9 @@ def test_a_full_disk_is_one_clear_error_and_changes_nothing(tmp_path: Path) -> N
         "except UnavailableError as error:\n    print(error)\n    sys.exit(error.exit_code)\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", script, str(path)],
+        [*files_up_to(1_000_000), sys.executable, "-c", script, str(path)],
         capture_output=True,
         text=True,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000)),
     )
     assert done.returncode == 4
     assert "No space left to write" in done.stdout

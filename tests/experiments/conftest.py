@@ -9,7 +9,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -198,10 +198,10 @@ def copy_of_lab(lab: Lab, tmp_path: Path) -> Lab:
     return lab.copy(tmp_path / "home")
 
 
-def start(home: Path, *arguments: object, **options: Any) -> subprocess.Popen[str]:
-    """Start `clv ARGUMENTS` as a process of its own."""
+def start(home: Path, *arguments: object, first: Sequence[str] = (), **options: Any) -> subprocess.Popen[str]:
+    """Start `clv ARGUMENTS` as a process of its own, after the words `first`."""
     return subprocess.Popen(
-        [sys.executable, "-m", "experiments.cli", *map(str, arguments)],
+        [*first, sys.executable, "-m", "experiments.cli", *map(str, arguments)],
         env=environment(home) | options.pop("variables", {}),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

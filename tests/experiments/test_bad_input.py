@@ -1,7 +1,6 @@
 """Every mistake at the command line: its exit code, one sentence that names the thing, the last good state kept."""
 
 import csv
-import ctypes
 import gzip
 import shutil
 import subprocess
@@ -17,11 +16,16 @@ import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
+from tests.processes import after
+
 pytestmark = pytest.mark.timeout(600)
 
 LOG = ["--source", "transactions"]
 
 PR_CAPBSET_DROP, CAP_DAC_OVERRIDE = 24, 1
+
+BOUND_BY_PERMISSIONS = after(f"import ctypes\nctypes.CDLL(None).prctl({PR_CAPBSET_DROP}, {CAP_DAC_OVERRIDE})")
+"""Root may write anywhere, unless it gives up the capability to."""
 
 
 def write_log(path: Path, rows: list[tuple[object, ...]], header: str = "customer_id,date,amount,order_id") -> Path:
@@ -344,16 +348,11 @@ def test_a_store_that_is_read_only_is_told(copy_of_lab, clv_process, finished) -
     store = lab.home / "mlflow.db"
     store.chmod(0o444)
     probe = [sys.executable, "-c", f"open({str(store)!r}, 'a')"]
-    if subprocess.run(probe, preexec_fn=bound_by_permissions, stderr=subprocess.DEVNULL).returncode == 0:
+    if subprocess.run([*BOUND_BY_PERMISSIONS, *probe], stderr=subprocess.DEVNULL).returncode == 0:
         pytest.skip("this user may write anywhere")
-    answer = finished(clv_process(lab.home, "--quiet", "tune", "--trials", 1, preexec_fn=bound_by_permissions))
+    answer = finished(clv_process(lab.home, "--quiet", "tune", "--trials", 1, first=BOUND_BY_PERMISSIONS))
     answer.refused(4, str(store), "readonly")
     assert lab.state == before
-
-
-def bound_by_permissions() -> None:
-    """Root may write anywhere, unless it gives up the capability to."""
-    ctypes.CDLL(None).prctl(PR_CAPBSET_DROP, CAP_DAC_OVERRIDE)
 
 
 def test_a_home_without_leave_to_write(copy_of_lab, clv_process, finished, tmp_path: Path) -> None:
@@ -361,11 +360,11 @@ def test_a_home_without_leave_to_write(copy_of_lab, clv_process, finished, tmp_p
     before = lab.state
     lab.home.chmod(0o555)
     probe = [sys.executable, "-c", f"open({str(lab.home / 'probe')!r}, 'w')"]
-    if subprocess.run(probe, preexec_fn=bound_by_permissions, stderr=subprocess.DEVNULL).returncode == 0:
+    if subprocess.run([*BOUND_BY_PERMISSIONS, *probe], stderr=subprocess.DEVNULL).returncode == 0:
         pytest.skip("this user may write anywhere")
     try:
         for verb in (["init"], ["load", lab.log, *LOG], ["history"]):
-            answer = finished(clv_process(lab.home, "--quiet", *verb, preexec_fn=bound_by_permissions))
+            answer = finished(clv_process(lab.home, "--quiet", *verb, first=BOUND_BY_PERMISSIONS))
             answer.refused(4, str(lab.home), "writable")
     finally:
         lab.home.chmod(0o755)

@@ -1,7 +1,6 @@
 """Full disks, kill -9, two writers, a gate that refuses: what was good stays good, and the next call works."""
 
 import errno
-import resource
 import sqlite3
 import subprocess
 import sys
@@ -12,6 +11,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+
+from tests.processes import files_up_to
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -38,7 +39,7 @@ def runs_of(home: Path, kind: str) -> list[dict[str, str]]:
 def limited(size: int) -> dict[str, object]:
     """Options of a process that may write no file beyond `size` bytes, not even bytecode of the code under test."""
     return {
-        "preexec_fn": lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size)),
+        "first": files_up_to(size),
         "variables": {"PYTHONDONTWRITEBYTECODE": "1"},
     }
 
