@@ -5,6 +5,7 @@ customers, so that their totals can be compared as well. All need a frame with t
 none of them null.
 """
 
+from abc import ABC, abstractmethod
 from typing import ClassVar, Protocol, Self
 
 import numpy as np
@@ -127,11 +128,12 @@ class HistoricalRate:
         return Parts(-np.expm1(-rate * self.horizon_days_), np.maximum(_column(X, "amount_mean"), 0.0))
 
 
-class _ScaledSpend(Mean):
+class _ScaledSpend(Mean, ABC):
     """Future spend in proportion to a past one, at the level of the training windows."""
 
+    @abstractmethod
     def _spend(self, X: pd.DataFrame) -> Floats:
-        raise NotImplementedError
+        """The past spend, shape (n,)."""
 
     def fit(self, X: pd.DataFrame, future_value: Floats, *, horizon_days: int) -> Self:
         """Learn the averages and the proportion."""

@@ -536,12 +536,12 @@ class CovariateProcess:
 
     def p_return(self, matrix: NDArray[np.float32]) -> Array:
         """P(at least one purchase in the window) for an encoded matrix, shape (n,)."""
-        parts = [self._chance(np.hstack(self._inputs(part))) for part in _chunks(matrix, size=512)]
+        parts = [self._chance(self._inputs(part, self.added(part))) for part in _chunks(matrix, size=512)]
         return np.concatenate([*parts, np.empty(0)])
 
-    def _inputs(self, matrix: NDArray[np.float32]) -> tuple[Array, Array]:
-        """``FEATURES``, and the sums of the effects, both of shape (n, 3)."""
-        return _floats(matrix[:, self.columns]), self.added(matrix).sum(axis=1)
+    def _inputs(self, matrix: NDArray[np.float32], added: Array) -> Array:
+        """``FEATURES`` and the three predictors, shape (n, 6)."""
+        return np.hstack([matrix[:, self.columns], added.sum(axis=1)])
 
     def added(self, matrix: NDArray[np.float32]) -> Array:
         """What each effect adds to the three predictors, shape (n, effects, 3)."""
@@ -585,8 +585,8 @@ class CovariateProcess:
         features by what they add to it.
         """
         each = self.added(matrix)
-        first, linear = self._inputs(matrix)
-        inputs = np.hstack([first, linear])
+        inputs = self._inputs(matrix, each)
+        linear = inputs[:, 3:]
         reference = (*self.reference, 0.0, 0.0, 0.0)
         [gained], [base] = _shapley(inputs, reference, lambda known: self._chance(known)[None])
         contributions = np.zeros(matrix.shape)

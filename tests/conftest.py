@@ -40,21 +40,27 @@ def repository() -> Path:
 
 @pytest.fixture(scope="session")
 def olist_zip() -> Path:
-    """The real download; its licence forbids to ship it."""
+    """The real download."""
     path = DATA / "olist" / "brazilian-ecommerce.zip"
     if not path.exists():
-        pytest.skip(f"the Olist download is not at {path}")
+        pytest.skip(f"Olist's licence forbids to ship its data; with the download at {path} this runs")
     return path
 
 
 @pytest.fixture(scope="session")
-def cdnow_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The CDNOW log as a CSV; it comes separated by spaces."""
-    source = DATA / "cdnow" / "CDNOW_master.txt"
-    if not source.exists():
-        pytest.skip(f"the CDNOW log is not at {source}")
+def cdnow_log() -> Path:
+    """The CDNOW log as it is published, separated by spaces."""
+    path = DATA / "cdnow" / "CDNOW_master.txt"
+    if not path.exists():
+        pytest.skip(f"the CDNOW log is not ours to ship; with it at {path} this runs")
+    return path
+
+
+@pytest.fixture(scope="session")
+def cdnow_csv(cdnow_log: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The CDNOW log as a CSV."""
     path = tmp_path_factory.mktemp("cdnow") / "cdnow.csv"
-    lines = [",".join(line.split()) for line in source.read_text().splitlines() if line.strip()]
+    lines = [",".join(line.split()) for line in cdnow_log.read_text().splitlines() if line.strip()]
     path.write_text("customer_id,date,cds,amount\n" + "\n".join(lines[1:]) + "\n")
     return path
 

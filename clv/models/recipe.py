@@ -79,11 +79,6 @@ class Recipe(BaseModel):
         return "a blend of " + ", ".join(named) if len(named) > 1 else "XGBoost alone"
 
 
-def covariate_weight(returners: int) -> float:
-    """Share of BG/NBD with covariates: it counts for ``FEW_RETURNERS``, so that more labels give the trees more say."""
-    return min(round(FEW_RETURNERS / (FEW_RETURNERS + returners), 3), 0.999)
-
-
 def default_recipe(*, is_short: bool, returners: int) -> Recipe:
     """What is used where nothing was tuned.
 
@@ -92,8 +87,9 @@ def default_recipe(*, is_short: bool, returners: int) -> Recipe:
     is_short
         BG/NBD needs no label, so a short history gives it more weight: the more, the fewer labels there are.
     returners
-        Who returned among the labelled snapshots.
+        Who returned among the labelled snapshots. BG/NBD with covariates counts for ``FEW_RETURNERS`` of them, so that
+        more labels give the trees more say.
     """
-    few = covariate_weight(returners)
-    more = (SHORT_HISTORY_WEIGHT - 0.5) * FEW_RETURNERS / (FEW_RETURNERS + returners) if is_short else 0.0
-    return Recipe(history_weight=round(0.5 + more, 3), covariate_weight=few)
+    few = FEW_RETURNERS / (FEW_RETURNERS + returners)
+    more = (SHORT_HISTORY_WEIGHT - 0.5) * few if is_short else 0.0
+    return Recipe(history_weight=round(0.5 + more, 3), covariate_weight=min(round(few, 3), 0.999))

@@ -1,6 +1,5 @@
 import time
 from importlib import metadata
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,7 +12,6 @@ from clv.errors import InputError
 from clv.models.btyd import BTYDModel, fit_purchases, fit_spend
 from clv.predictor import BuyTillYouDie, PurchaseProcess, Spend
 
-CDNOW = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "cdnow" / "CDNOW_master.txt"
 PUBLISHED = PurchaseProcess(r=0.243, alpha=4.414, a=0.793, b=2.426)
 SUMMARY = "lifetimes/datasets/cdnow_customers_summary_with_transactions.csv"
 
@@ -151,10 +149,9 @@ def test_order_of_customers_and_units_do_not_matter():
     assert cents.mean == pytest.approx(100 * fit_spend(x + 1, z).mean, rel=1e-4)
 
 
-@pytest.mark.skipif(not CDNOW.exists(), reason="the CDNOW log is not beside the repository")
-def test_full_cdnow_log_in_under_a_second():
+def test_full_cdnow_log_in_under_a_second(cdnow_log):
     log = pd.read_csv(
-        CDNOW, sep=r"\s+", skiprows=1, names=["id", "date", "units", "amount"], dtype={"id": str, "date": str}
+        cdnow_log, sep=r"\s+", skiprows=1, names=["id", "date", "units", "amount"], dtype={"id": str, "date": str}
     )
     log["date"] = pd.to_datetime(log["date"], format="%Y%m%d")
     days = log.groupby(["id", "date"], as_index=False)["amount"].sum()

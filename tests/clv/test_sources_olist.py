@@ -20,7 +20,6 @@ from clv.sources.download import download_olist
 from clv.sources.olist import TABLES
 from clv.sources.transactions import TransactionColumns
 
-REAL_ZIP = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "olist" / "brazilian-ecommerce.zip"
 TODAY = date(2018, 6, 1)
 ORDERS = 6
 
@@ -555,10 +554,9 @@ def test_download_without_kagglehub_or_internet_is_one_clear_error(
 # --- the real thing ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(not REAL_ZIP.exists(), reason="needs ../shared/data/olist")
-def test_the_facts_of_olist(tmp_path: Path) -> None:
+def test_the_facts_of_olist(tmp_path: Path, olist_zip: Path) -> None:
     home = tmp_path / "home"
-    report = load(settings_of(home), REAL_ZIP, source="olist")
+    report = load(settings_of(home), olist_zip, source="olist")
     assert (report.orders, report.customers, report.total_amount) == (99_441, 96_096, Decimal("16008872.1200"))
     assert date(2018, 8, 27) <= report.as_of_date <= date(2018, 8, 31)
     assert not any(entry.dropped for entry in report.files)
@@ -573,14 +571,13 @@ def test_the_facts_of_olist(tmp_path: Path) -> None:
         assert note in report.notes
     assert ask(home, "select count(*) from raw.olist_orders") == [(99_441,)]
     # rows arrive in the order of the file, which is what positions in messages rest on
-    with zipfile.ZipFile(REAL_ZIP) as archive, archive.open("olist_order_reviews_dataset.csv") as stream:
+    with zipfile.ZipFile(olist_zip) as archive, archive.open("olist_order_reviews_dataset.csv") as stream:
         ids = [row[0] for row in csv.reader(line.decode() for line in stream)][1:]
     assert [row[0] for row in ask(home, "select review_id from raw.olist_order_reviews")] == ids
 
 
-@pytest.mark.skipif(not REAL_ZIP.exists(), reason="needs ../shared/data/olist")
-def test_a_fault_late_in_a_large_file_is_named_by_its_line(tmp_path: Path) -> None:
-    with zipfile.ZipFile(REAL_ZIP) as archive:
+def test_a_fault_late_in_a_large_file_is_named_by_its_line(tmp_path: Path, olist_zip: Path) -> None:
+    with zipfile.ZipFile(olist_zip) as archive:
         archive.extractall(tmp_path / "olist")
     path = tmp_path / "olist" / "olist_order_reviews_dataset.csv"
     lines = path.read_text(encoding="utf-8").split("\n")

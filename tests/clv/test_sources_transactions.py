@@ -20,7 +20,6 @@ from clv.settings import Settings
 from clv.sources import files, values
 from clv.sources.transactions import TransactionColumns
 
-CDNOW = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "cdnow" / "CDNOW_master.txt"
 TODAY = date(2018, 6, 1)
 LOG = """customer_id,date,amount,order_id
 00001,2018-01-01,10.00,a
@@ -503,15 +502,14 @@ def test_the_fingerprint_is_of_the_bytes_handed_over(tmp_path: Path, log: Path) 
     assert files.open_file(log, workspace).sha256 != files.open_file(packed, workspace).sha256
 
 
-@pytest.mark.skipif(not CDNOW.exists(), reason="needs ../shared/data/cdnow")
-def test_cdnow(tmp_path: Path, repository: Path) -> None:
+def test_cdnow(tmp_path: Path, repository: Path, cdnow_log: Path) -> None:
     """Converted by the one line of the documentation."""
     page = (repository / "docs" / "your-data.md").read_text()
     [line] = re.findall(r"^awk .*$", page, flags=re.MULTILINE)
-    (tmp_path / "CDNOW_master.txt").symlink_to(CDNOW)
+    (tmp_path / "CDNOW_master.txt").symlink_to(cdnow_log)
     subprocess.run(line, shell=True, cwd=tmp_path, check=True)
     report = load_log(tmp_path / "home", tmp_path / "cdnow.csv", TransactionColumns(amount="dollar_value"))
-    amounts = [Decimal(line.split()[3]) for line in CDNOW.read_text().splitlines()[1:] if line.strip()]
+    amounts = [Decimal(line.split()[3]) for line in cdnow_log.read_text().splitlines()[1:] if line.strip()]
     assert report.customers == 23_570
     assert report.orders == len(amounts) == 69_659
     assert report.as_of_date == date(1998, 6, 30)
