@@ -53,7 +53,7 @@ HISTORY_WEIGHTS = (0.1, 0.25, 0.4, 0.75)
 """Weights of buy till you die in the blends that are compared with the default one, with as many returners to learn
 from as the folds have in the mean."""
 
-COVARIATE_WEIGHT = 0.5
+COVARIATE_WEIGHT = 0.75
 """Share of BG/NBD with covariates in hurdles that are compared with those of the default share, which shrinks."""
 
 _ALONE = {"family": "hurdle", "history_weight": 0.5, "covariate_weight": 0.0}
@@ -390,7 +390,7 @@ def candidates(
     def default_share(count: int) -> float:
         return round(_counting_the_same(default.covariate_weight, count / max(returners, 1)), 3)
 
-    def half(count: int) -> float:
+    def fixed_share(count: int) -> float:
         return COVARIATE_WEIGHT
 
     found: dict[str, tuple[Recipe, list[Parts]]] = {}
@@ -400,7 +400,7 @@ def candidates(
         del alone[TUNED]
     for stem, recipe in alone.items():
         trees = predicted(recipe)
-        for infix, covariate_share in {"": default_share, "covariate_": half}.items():
+        for infix, covariate_share in {"": default_share, "covariate_": fixed_share}.items():
             hurdle = recipe.model_copy(update={"history_weight": even, "covariate_weight": covariate_share(returners)})
             told = [
                 fold.with_covariates(parts, covariate_share(count))

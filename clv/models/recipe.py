@@ -20,8 +20,10 @@ SHORT_HISTORY_WEIGHT = 0.75
 """Share of BG/NBD and Gamma-Gamma in the blend where the history is short and holds hardly a label."""
 
 FEW_RETURNERS = 500
-"""With as many labels of who returned, that share is half way back to the even one, and BG/NBD with covariates has as
-much say in P(return) as the trees."""
+"""With as many labels of who returned, that share is half way back to the even one."""
+
+COVARIATES_COUNT_FOR = 2_000
+"""With as many labels of who returned, BG/NBD with covariates has as much say in P(return) as the trees."""
 
 
 class Recipe(BaseModel):
@@ -87,9 +89,9 @@ def default_recipe(*, is_short: bool, returners: int) -> Recipe:
     is_short
         BG/NBD needs no label, so a short history gives it more weight: the more, the fewer labels there are.
     returners
-        Who returned among the labelled snapshots. BG/NBD with covariates counts for ``FEW_RETURNERS`` of them, so that
-        more labels give the trees more say.
+        Who returned among the labelled snapshots. BG/NBD with covariates counts for ``COVARIATES_COUNT_FOR`` of them,
+        so that more labels give the trees more say.
     """
-    few = FEW_RETURNERS / (FEW_RETURNERS + returners)
-    more = (SHORT_HISTORY_WEIGHT - 0.5) * few if is_short else 0.0
-    return Recipe(history_weight=round(0.5 + more, 3), covariate_weight=min(round(few, 3), 0.999))
+    more = (SHORT_HISTORY_WEIGHT - 0.5) * FEW_RETURNERS / (FEW_RETURNERS + returners) if is_short else 0.0
+    covariates = COVARIATES_COUNT_FOR / (COVARIATES_COUNT_FOR + returners)
+    return Recipe(history_weight=round(0.5 + more, 3), covariate_weight=min(round(covariates, 3), 0.999))

@@ -126,6 +126,28 @@ def test_effects_are_counted_from_their_means_and_constants_have_none(process: C
     np.testing.assert_allclose(process.added(matrix).mean(axis=0), 0, atol=1e-4)
 
 
+def test_features_that_say_nothing_have_hardly_an_effect() -> None:
+    """The coefficients of a feature are penalised together; a penalty of each by its square leaves a third here."""
+    matrix, is_return, _, fold = simulated(3_000, seed=1)
+    noise = np.random.default_rng(3).normal(size=(len(matrix), 12)).astype(np.float32)
+    matrix = np.hstack([matrix, noise])
+    encoder = Encoder((*ENCODER.features, *(f"noise_{number}" for number in range(12))), ENCODER.vocabulary)
+    process = fit_covariates(encoder, matrix, is_return, fold == 0, horizon_days=HORIZON, seed=1)
+    assert process is not None
+    spread = dict(zip((effect.column for effect in process.effects), process.added(matrix).std(axis=0), strict=True))
+    of_category, of_noise = spread[4].max(), max(spread[column].max() for column in range(7, 19))
+    assert of_noise < 0.1 * of_category
+
+
+def test_without_covariates_it_is_a_process_all_share() -> None:
+    matrix, is_return, _, fold = simulated(3_000, seed=7)
+    encoder = Encoder(ENCODER.features[:3], {})
+    shared = fit_covariates(encoder, matrix[:, :3], is_return, fold == 0, horizon_days=HORIZON, seed=1)
+    assert shared is not None
+    assert shared.effects == ()
+    assert shared.p_return(matrix).mean() == pytest.approx(is_return.mean(), rel=0.05)
+
+
 def test_what_was_never_missing_counts_as_the_mean(process: CovariateProcess) -> None:
     matrix, _, _, _ = simulated(10, seed=6)
     matrix[:, 3] = np.nan

@@ -15,7 +15,7 @@ from clv.models.hurdle import customer_folds, make_encoder
 from clv.models.model import Model, fit_history
 from clv.models.recipe import Recipe, default_recipe
 from clv.predictor import Parts, mix
-from experiments.tune import FoldData, can_judge, candidates, choose, history_weight, search
+from experiments.tune import COVARIATE_WEIGHT, FoldData, can_judge, candidates, choose, history_weight, search
 
 N = 2000
 WEIGHTS = (0.1, 0.25, 0.5, 0.75)
@@ -223,8 +223,8 @@ def test_a_short_history_leans_on_what_needs_no_label() -> None:
 
 
 def test_covariates_count_for_as_many_returners_when_there_are_more(fold: FoldData) -> None:
-    shares = [default_recipe(is_short=False, returners=n).covariate_weight for n in (0, 500, 10_000)]
-    assert shares == [1.0 - 0.001, 0.5, 0.048]
+    shares = [default_recipe(is_short=False, returners=n).covariate_weight for n in (0, 2_000, 10_000)]
+    assert shares == [1.0 - 0.001, 0.5, 0.167]
     count = int(fold.is_return.sum())
     small = default_recipe(is_short=False, returners=3 * count).model_copy(
         update={"bags": 1, "trees": 10, "value_trees": 10}
@@ -234,7 +234,7 @@ def test_covariates_count_for_as_many_returners_when_there_are_more(fold: FoldDa
     then = default_recipe(is_short=False, returners=count).covariate_weight
     expected = fold.with_covariates(fold.predict(small, threads=1), then)
     np.testing.assert_allclose(found["hurdle"][1][0].p_return, expected.p_return, atol=1e-3)
-    assert {recipe.covariate_weight for recipe, _ in found.values()} == {small.covariate_weight, 0.5}
+    assert {recipe.covariate_weight for recipe, _ in found.values()} == {small.covariate_weight, COVARIATE_WEIGHT}
 
 
 def test_a_recipe_says_what_it_mixes() -> None:
