@@ -53,8 +53,8 @@ HISTORY_WEIGHTS = (0.1, 0.25, 0.4, 0.75)
 """Weights of buy till you die in the blends that are compared with the default one, with as many returners to learn
 from as the folds have in the mean."""
 
-COVARIATE_WEIGHT = 0.75
-"""Share of BG/NBD with covariates in hurdles that are compared with those of the default share, which shrinks."""
+MORE_COVARIATES = 0.75
+"""Share of BG/NBD with covariates in hurdles that are compared with those of the default share."""
 
 _ALONE = {"family": "hurdle", "history_weight": 0.5, "covariate_weight": 0.0}
 """Makes a recipe one of XGBoost with nothing mixed in."""
@@ -387,12 +387,6 @@ def candidates(
     def share_with(weight: float, count: int) -> float:
         return history_weight(weight, count / float(np.mean(seen)), even=even)
 
-    def default_share(count: int) -> float:
-        return round(_counting_the_same(default.covariate_weight, count / max(returners, 1)), 3)
-
-    def fixed_share(count: int) -> float:
-        return COVARIATE_WEIGHT
-
     found: dict[str, tuple[Recipe, list[Parts]]] = {}
     alone = {"": default, TUNED: tuned.get("hurdle", default)}
     alone = {stem: recipe.model_copy(update=_ALONE) for stem, recipe in alone.items()}
@@ -400,12 +394,9 @@ def candidates(
         del alone[TUNED]
     for stem, recipe in alone.items():
         trees = predicted(recipe)
-        for infix, covariate_share in {"": default_share, "covariate_": fixed_share}.items():
-            hurdle = recipe.model_copy(update={"history_weight": even, "covariate_weight": covariate_share(returners)})
-            told = [
-                fold.with_covariates(parts, covariate_share(count))
-                for parts, fold, count in zip(trees, folds, seen, strict=True)
-            ]
+        for infix, covariate_weight in {"": default.covariate_weight, "covariate_": MORE_COVARIATES}.items():
+            hurdle = recipe.model_copy(update={"history_weight": even, "covariate_weight": covariate_weight})
+            told = [fold.with_covariates(parts, covariate_weight) for parts, fold in zip(trees, folds, strict=True)]
             found[f"{stem}{infix}hurdle"] = (hurdle, told)
             for weight in sorted({*HISTORY_WEIGHTS, even}):
                 blend = hurdle.model_copy(update={"family": "blend", "history_weight": share_with(weight, returners)})
@@ -436,14 +427,9 @@ def history_weight(weight: float, growth: float, *, even: float) -> float:
     """
     if weight == even:
         return even
-    grown = _counting_the_same(weight, growth)
+    grown = weight / (weight + (1 - weight) * growth)
     bounded = min(grown, even) if weight < even else max(grown, even)
     return min(max(round(bounded, 3), 0.001), 0.999)
-
-
-def _counting_the_same(weight: float, growth: float) -> float:
-    """The weight of what counts for a fixed number of returners, with `growth` times as many to learn from."""
-    return weight / (weight + (1 - weight) * growth)
 
 
 def choose(

@@ -22,17 +22,16 @@ SHORT_HISTORY_WEIGHT = 0.75
 FEW_RETURNERS = 500
 """With as many labels of who returned, that share is half way back to the even one."""
 
-COVARIATES_COUNT_FOR = 2_000
-"""With as many labels of who returned, BG/NBD with covariates has as much say in P(return) as the trees."""
+COVARIATE_WEIGHT = 0.3
+"""Share of BG/NBD with covariates in the P(return) of the hurdle, where nothing was tuned."""
 
 
 class Recipe(BaseModel):
     """Family and hyper-parameters; the defaults are used where nothing was tuned.
 
     No learner alone is good everywhere, their mix is; hence the default. How many rounds of boosting help depends on
-    how many customers returned, a dozen or a hundred thousand; hence held-out customers say when to stop, and hence
-    BG/NBD with covariates has a say that depends on it (:func:`default_recipe`). The spend of those who return is
-    learnt from far fewer rows than who returns, hence the shallower second model.
+    how many customers returned, a dozen or a hundred thousand; hence held-out customers say when to stop. The spend of
+    those who return is learnt from far fewer rows than who returns, hence the shallower second model.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -89,9 +88,7 @@ def default_recipe(*, is_short: bool, returners: int) -> Recipe:
     is_short
         BG/NBD needs no label, so a short history gives it more weight: the more, the fewer labels there are.
     returners
-        Who returned among the labelled snapshots. BG/NBD with covariates counts for ``COVARIATES_COUNT_FOR`` of them,
-        so that more labels give the trees more say.
+        Who returned among the labelled snapshots.
     """
     more = (SHORT_HISTORY_WEIGHT - 0.5) * FEW_RETURNERS / (FEW_RETURNERS + returners) if is_short else 0.0
-    covariates = COVARIATES_COUNT_FOR / (COVARIATES_COUNT_FOR + returners)
-    return Recipe(history_weight=round(0.5 + more, 3), covariate_weight=min(round(covariates, 3), 0.999))
+    return Recipe(history_weight=round(0.5 + more, 3), covariate_weight=COVARIATE_WEIGHT)

@@ -15,7 +15,7 @@ from clv.models.hurdle import customer_folds, make_encoder
 from clv.models.model import Model, fit_history
 from clv.models.recipe import Recipe, default_recipe
 from clv.predictor import Parts, mix
-from experiments.tune import COVARIATE_WEIGHT, FoldData, can_judge, candidates, choose, history_weight, search
+from experiments.tune import MORE_COVARIATES, FoldData, can_judge, candidates, choose, history_weight, search
 
 N = 2000
 WEIGHTS = (0.1, 0.25, 0.5, 0.75)
@@ -222,19 +222,17 @@ def test_a_short_history_leans_on_what_needs_no_label() -> None:
     assert weights[-1] > default_recipe(is_short=False, returners=10_000).history_weight == 0.5
 
 
-def test_covariates_count_for_as_many_returners_when_there_are_more(fold: FoldData) -> None:
-    shares = [default_recipe(is_short=False, returners=n).covariate_weight for n in (0, 2_000, 10_000)]
-    assert shares == [1.0 - 0.001, 0.5, 0.167]
-    count = int(fold.is_return.sum())
-    small = default_recipe(is_short=False, returners=3 * count).model_copy(
-        update={"bags": 1, "trees": 10, "value_trees": 10}
-    )
-    found = candidates(small, {}, [fold], returners=3 * count, threads=1)
+def test_covariates_have_a_share_or_most_of_p_return(fold: FoldData) -> None:
+    default = default_recipe(is_short=False, returners=500)
+    small = default.model_copy(update={"bags": 1, "trees": 10, "value_trees": 10})
+    found = candidates(small, {}, [fold], returners=500, threads=1)
     assert found["blend_50"][0] == small
-    then = default_recipe(is_short=False, returners=count).covariate_weight
-    expected = fold.with_covariates(fold.predict(small, threads=1), then)
-    np.testing.assert_allclose(found["hurdle"][1][0].p_return, expected.p_return, atol=1e-3)
-    assert {recipe.covariate_weight for recipe, _ in found.values()} == {small.covariate_weight, COVARIATE_WEIGHT}
+    trees = fold.predict(small, threads=1)
+    assert fold.covariates is not None
+    for name, share in {"hurdle": small.covariate_weight, "covariate_hurdle": MORE_COVARIATES}.items():
+        recipe, [told] = found[name]
+        assert recipe.covariate_weight == share
+        np.testing.assert_allclose(told.p_return, (1 - share) * trees.p_return + share * fold.covariates)
 
 
 def test_a_recipe_says_what_it_mixes() -> None:
