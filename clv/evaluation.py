@@ -93,9 +93,12 @@ class Evaluation:
         """The rungs of the ladder, in order."""
         return [name for name in baseline_names() if name in self.parts]
 
-    def best_baseline(self) -> str:
-        """The rung with the highest normalized Gini; of equals, which all say the same of everybody, not ``zero``."""
-        ginis = {name: self.intervals(name)["normalized_gini"].estimate for name in self.baselines}
+    def best_baseline(self, names: Sequence[str] | None = None) -> str:
+        """The rung with the highest normalized Gini, of `names` if given.
+
+        Of equals, which all say the same of everybody, it is not ``zero``.
+        """
+        ginis = {name: self.intervals(name)["normalized_gini"].estimate for name in names or self.baselines}
         return max(ginis, key=lambda name: (ginis[name], name != "zero"))
 
     def pooled(self, name: str = MODEL) -> tuple[Parts, Outcome]:

@@ -17,7 +17,7 @@ from clv.warehouse import Warehouse
 
 def closed(days: Iterable[date], horizon_days: int, as_of_date: date) -> tuple[date, ...]:
     """Those of `days` whose label window is complete, earliest first."""
-    return tuple(sorted(day for day in set(days) if day + timedelta(days=horizon_days) <= as_of_date))
+    return tuple(sorted(day for day in set(days) if (as_of_date - day).days >= horizon_days))
 
 
 def read_activity(warehouse: Warehouse, days: Iterable[date], horizon_days: int) -> pd.DataFrame:

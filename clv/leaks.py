@@ -139,9 +139,9 @@ def too_good(evaluation: Evaluation, oracle_share: Interval | None = None) -> To
     best = evaluation.best_baseline()
     floor = evaluation.intervals(best)["normalized_gini"].estimate
     room = ceiling - floor
-    share = (gini.low - floor) / room if room > 0 else float(gini.low > ceiling) * 2
+    share = (gini.low - floor) / room if room > 0 else 0.0  # a ceiling that a plain rule is above says nothing
     figures = f"normalized Gini {gini.estimate:.3f} ({gini.low:.3f} to {gini.high:.3f})"
-    if gini.low > ceiling:
+    if gini.low > ceiling > floor:
         reason = f"{figures} is above the ceiling, {ceiling:.3f}, of who knew every customer's habits"
     elif oracle_share is not None and oracle_share.low > ABOVE_ORACLE:
         reason = f"{figures} is above what is achievable on this synthetic shop, {oracle_share.estimate:.2f} times it"

@@ -17,6 +17,9 @@ import numpy as np
 from clv.forecast import Forecast, forecast
 from clv.ledger import EPOCH, Ledger
 
+INTERVAL_LEVEL = 0.8
+"""Probability with which the intervals of totals and values hold what will come."""
+
 RECORD_WINDOWS = 12
 RECORD_SPACING = 30
 """Closed windows, and days between their cutoffs, on which the forecast is tried out."""

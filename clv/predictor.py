@@ -760,7 +760,7 @@ class Predictor:
         return pd.DataFrame(self.columns(parts))
 
     def percentile(self, expected_value: Array) -> Array:
-        """Share of the scored shop's customers below, 0 to 100; NaN if the shop has not been scored."""
+        """Share of the scored shop's customers at or below, 0 to 100; NaN if the shop has not been scored."""
         if not self.percentiles:
             return np.full(len(expected_value), np.nan)
         position = np.searchsorted(self._percentiles, expected_value, side="right") - 1

@@ -338,8 +338,12 @@ def _check(warehouse: Warehouse, as_of_date: date | None, horizon_days: int, tod
     if horizon_days > history_days:
         raise InputError(
             f"Horizon {horizon_days} is longer than the history: {horizon_days} days needed, {history_days} days had "
-            f"from the first purchase on {first} to the as-of day {as_of_date}; choose at most {history_days} with "
-            "--horizon-days or load more."
+            f"from the first purchase on {first} to the as-of day {as_of_date}; load more"
+            + (
+                f", or choose at most {history_days // 2} with --horizon-days: a model needs twice the horizon."
+                if history_days > 1
+                else "."
+            )
         )
     return shop, as_of_date
 

@@ -298,11 +298,7 @@ def _copy_to_production(
     version = workspace.registry.production()
     if version is None or shop.horizon_days not in by_horizon:
         return None
-    if version.tags.get("clv.shop_id") != shop.shop_id or version.tags.get("clv.horizon_days") != str(
-        shop.horizon_days
-    ):
-        return None
-    if Recipe.model_validate_json(version.tags["clv.recipe"]) != recipe:
+    if not version.is_of(shop) or version.recipe != recipe:
         return None
     _log_files(Run(workspace.tracker.client, version.run_id), by_horizon, facts)
     return version.number
@@ -314,7 +310,7 @@ def show(console: Console, result: BacktestResult) -> None:
         mean = found.refitted()["normalized_gini"]
         console.table(
             f"Refitted at each cutoff, {found.horizon_days} days ahead: mean Gini {mean.estimate:.3f} "
-            f"({mean.low:.2f}–{mean.high:.2f}){_scatter(found)}",
+            f"({mean.low:.2f} to {mean.high:.2f}){_scatter(found)}",
             ["cutoff", "customers", "returned", "Gini", "interval", "top 10 %", "ROC AUC", "total"],
             [
                 [
@@ -356,10 +352,10 @@ def _scatter(found: Backtest) -> str:
 
 
 def _with_interval(found: Interval, sign: str = "") -> list[str]:
-    separator, digits = (" to ", 3) if sign else ("–", 2)
+    digits = 3 if sign else 2
     return [
         f"{found.estimate:{sign}.3f}" if math.isfinite(found.estimate) else "-",
-        f"{found.low:{sign}.{digits}f}{separator}{found.high:{sign}.{digits}f}" if math.isfinite(found.low) else "",
+        f"{found.low:{sign}.{digits}f} to {found.high:{sign}.{digits}f}" if math.isfinite(found.low) else "",
     ]
 
 

@@ -121,10 +121,7 @@ def _quality(about: Mapping[str, Any], evaluation: Mapping[str, Any], interval: 
     lines = ["## How good it is", ""]
     if not evaluation["models"]:
         return [*lines, evaluation["note"] or "No out-of-time test was possible."]
-    best = max(
-        (name for name in evaluation["models"] if name != MODEL),
-        key=lambda name: evaluation["models"][name]["normalized_gini"][0] or 0.0,
-    )
+    best = evaluation["best_baseline"]
     metrics = evaluation["models"][MODEL]
     lines += [
         f"The same recipe, refitted at {', '.join(evaluation['tests'])} and tested on what came after: the mean over "

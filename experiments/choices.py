@@ -74,9 +74,9 @@ def chosen_recipe(
     Parameters
     ----------
     recipe
-        JSON, or the name of a file with it; what it leaves out keeps the default.
+        JSON, or the name of a file with it; what it leaves out is as in this shop's untuned recipe.
     parameters
-        ``NAME=VALUE`` each, on top of a tuning run's recipe, of `recipe`, or of the defaults.
+        ``NAME=VALUE`` each, on top of a tuning run's recipe, of `recipe`, or of the shop's untuned one.
 
     Raises
     ------
@@ -92,15 +92,14 @@ def chosen_recipe(
         raise InputError("Name either --version or a recipe (--from-run, --recipe, --parameter), not both.")
     if from_run is None and recipe is None and not parameters:
         return recipe_of_version(workspace, version)
-    if recipe is not None:
-        base = read_recipe(recipe)
-    elif from_run is not None:
+    if from_run is not None:
         from experiments.train import recipe_of_run
 
-        base = recipe_of_run(workspace, from_run)
-    else:
-        base = Recipe()
-    return with_parameters(base, parameters)
+        return with_parameters(recipe_of_run(workspace, from_run), parameters)
+    from experiments.tune import untuned_recipe
+
+    written = {} if recipe is None else read_recipe(recipe).model_dump(exclude_unset=True)
+    return with_parameters(untuned_recipe(workspace).model_copy(update=written), parameters)
 
 
 def read_recipe(text: str) -> Recipe:
@@ -142,7 +141,7 @@ def recipe_of_version(workspace: Workspace, version: str | None) -> Recipe:
     """Recipe of a version: the one named, else Production's, else the newest."""
     registry = workspace.registry
     chosen = registry.version(version) if version else registry.production() or registry.latest()
-    return Recipe.model_validate_json(chosen.tags["clv.recipe"])
+    return chosen.recipe
 
 
 _EXAMPLE = '{"family": "blend", "trees": 200}'

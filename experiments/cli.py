@@ -24,7 +24,7 @@ import typer
 
 from clv import __version__
 from clv.errors import ClvError, InputError, UnavailableError
-from clv.home import Home
+from clv.home import Home, replacing
 from clv.settings import Settings
 from experiments.column_options import with_columns
 from experiments.console import Console
@@ -69,7 +69,9 @@ def _horizon(text: str) -> int:
 
 
 def _file(text: str) -> Path | None:
-    """A path; empty means not given."""
+    """A file to write; empty means not given."""
+    if text and Path(text).is_dir():
+        raise typer.BadParameter(f"{text} is a folder; expected the name of a file")
     return Path(text) if text else None
 
 
@@ -110,7 +112,7 @@ AsOf = Annotated[
     typer.Option("--as-of", parser=_day, metavar="DATE", help="Last day of the history; later rows are not used."),
 ]
 ReplaceShop = Annotated[bool, typer.Option("--replace-shop", help="Replace the shop in this home by another one.")]
-Trials = Annotated[int, typer.Option("--trials", min=1, help="Optuna trials; the first one is the default recipe.")]
+Trials = Annotated[int, typer.Option("--trials", min=1, help="Optuna trials; the first ones have default parameters.")]
 Jobs = Annotated[int, typer.Option("--jobs", min=1, help="Trials in parallel.")]
 By = Annotated[str | None, typer.Option("--by", help="Who does this; your user name by default.")]
 Reason = Annotated[str, typer.Option("--reason", help="Why; recorded.")]
@@ -129,10 +131,12 @@ FromRun = Annotated[
     str | None, typer.Option("--from-run", parser=_given, metavar="RUN_ID", help="Tuning run whose recipe to take.")
 ]
 RecipeText = Annotated[
-    str | None, typer.Option("--recipe", parser=_given, metavar="FILE|JSON", help="Recipe, written out as JSON.")
+    str | None,
+    typer.Option("--recipe", parser=_given, metavar="FILE|JSON", help="Recipe as JSON; what it leaves out is untuned."),
 ]
 Parameters = Annotated[
-    list[str] | None, typer.Option("--parameter", "-p", metavar="NAME=VALUE", help="Set one hyper-parameter.")
+    list[str] | None,
+    typer.Option("--parameter", "-p", metavar="NAME=VALUE", help="Set one hyper-parameter, on top of the recipe."),
 ]
 TestCutoffs = Annotated[
     Any,
@@ -417,7 +421,8 @@ def promote(
     if check_only:
         judged = promoting.check(workspace, version=version, accept_too_good=accept_too_good)
         if page:
-            page.write_text(judged.to_markdown(), encoding="utf-8")
+            with replacing(page) as written:
+                written.write_text(judged.to_markdown(), encoding="utf-8")
         promoting.refuse(judged)
         _done(workspace, judged.to_json(), f"Version {judged.candidate} passes the gate; nothing was promoted.")
         return

@@ -17,8 +17,8 @@ def export(workspace: Workspace, *, version: str | None, kind: Literal["pkl", "u
     """Write a version (Production's by default, else the newest) to one file.
 
     ``ubj`` is a zip of the model folder: native boosters, facts, SQL and prediction code. ``pkl`` is a pickle with the
-    prediction code inside, so that it loads where numpy, pandas and xgboost are but clv is not. Loading a pickle runs
-    code: open only those you made yourself.
+    prediction code inside, so that it loads where numpy, pandas, scipy and xgboost are but clv is not. Loading a pickle
+    runs code: open only those you made yourself.
 
     Raises
     ------

@@ -179,7 +179,7 @@ def gate(
     staged = workspace.registry.production()
     former = staged.number if staged and staged.number != candidate else None
     with workspace.console.step("gate") as step:
-        recipe = _recipe(workspace, candidate)
+        recipe = workspace.registry.version(candidate).recipe
         checks, predictor = _check_artifact(workspace, shop, candidate)
         alarm = ""
         if predictor is not None:
@@ -202,17 +202,12 @@ def gate(
     return result
 
 
-def _recipe(workspace: Workspace, version: str) -> Recipe:
-    return Recipe.model_validate_json(workspace.registry.version(version).tags["clv.recipe"])
-
-
 def _rival(workspace: Workspace, shop: Shop, former: str | None) -> Recipe | None:
     """Production's recipe, if it was made for this shop and horizon; another shop's is no measure."""
     if former is None:
         return None
-    tags = workspace.registry.version(former).tags
-    same = tags.get("clv.shop_id") == shop.shop_id and tags.get("clv.horizon_days") == str(shop.horizon_days)
-    return _recipe(workspace, former) if same else None
+    version = workspace.registry.version(former)
+    return version.recipe if version.is_of(shop) else None
 
 
 def _evaluate(

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clv.errors import RefusedError
-from clv.evaluation import BTYD, fit_baseline
-from clv.snapshots import Shop, read_snapshots
+from clv.evaluation import BTYD
+from clv.snapshots import Shop
 from experiments import report
 from experiments.promote import promote
-from experiments.score import ScoreResult, check_same, load_predictor, plain_scorer, scorer, write
+from experiments.score import ScoreResult, baseline_scorer, check_same, load_predictor, scorer, write
 from experiments.train import TrainResult, train
 from experiments.tune import TuneResult, protocol_of, shop_tags, tune
 from experiments.workspace import Workspace
@@ -102,17 +102,9 @@ def _score(workspace: Workspace, shop: Shop, trained: TrainResult, refused: str,
     version = workspace.registry.production()
     if version is not None:
         predictor = load_predictor(workspace, version.number)
-        tags = version.tags
-        fits = (
-            tags.get("clv.shop_id") == shop.shop_id
-            and tags.get("clv.horizon_days") == str(shop.horizon_days)
-            and tags.get("clv.contract_fingerprint") == workspace.contract.fingerprint
-        )
+        fits = version.is_of(shop) and (version.tags.get("clv.contract_fingerprint") == workspace.contract.fingerprint)
         if fits or not refused:
             check_same(predictor, workspace, shop, f"Version {version.number} in Production")
             return write(workspace, shop, scorer(predictor), f"version {version.number}", target)
     name = trained.evaluation.best_baseline() if trained.evaluation.cutoffs else BTYD
-    snapshots = workspace.snapshots(shop.cutoffs)
-    today = read_snapshots(workspace.warehouse, workspace.contract, [shop.as_of_date]).frame
-    baseline = fit_baseline(name, snapshots, today, shop.horizon_days)
-    return write(workspace, shop, plain_scorer(baseline.predict_parts), f"baseline {name}", target)
+    return write(workspace, shop, baseline_scorer(workspace, shop, name), f"baseline {name}", target)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from experiments.registry import Version
 
 MOST_SCORINGS = 12
-"""Closed scorings that are looked at: the latest ones, none within a third of the window of another."""
+"""Closed scorings that are looked at: the latest ones, and of those close to each other one (:func:`apart`)."""
 
 NEAR_DAYS = 16
 """A mart's cutoff this near stands for a day: cutoffs lie a month apart at most."""

@@ -96,8 +96,8 @@ def closed_rows(report: MonitorReport) -> list[list[str]]:
                 f"{closed.returners:,}",
                 f"{closed.parts.p_return.sum():,.0f}",
                 f"{gini.estimate:.3f}" if gini else "too few",
-                f"{gini.low:.2f}–{gini.high:.2f}" if gini else "",
-                f"{closed.promised.low:.2f}–{closed.promised.high:.2f}" if closed.promised else "",
+                f"{gini.low:.2f} to {gini.high:.2f}" if gini else "",
+                f"{closed.promised.low:.2f} to {closed.promised.high:.2f}" if closed.promised else "",
                 f"{ratio.estimate:.2f}" if ratio else "",
             ]
         )

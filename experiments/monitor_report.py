@@ -105,13 +105,13 @@ class MonitorReport:
     is_backtested, retrain_after_days
         Whether its recipe was, and the interval that suggests; None where none was seen that matters.
     closed
-        The shop's scorings whose window has closed, latest first, then the services' answers.
+        The shop's scorings whose window has closed, latest first.
+    served
+        The services' answers whose window has closed.
     waiting
         Scorings whose window is still open.
     drift
         By index, the largest first.
-    unjudged
-        Logged answers that can't be judged: their window is open.
     """
 
     as_of_date: date

@@ -105,9 +105,17 @@ def rollback(workspace: Workspace, *, by: str, reason: str = "") -> Event:
     InputError
         If there was none.
     UnavailableError
-        If its artifacts can't be read.
+        If its artifacts can't be read, or somebody else changed Production meanwhile.
     """
     registry = workspace.registry
+    staged = registry.production()
     version = registry.former()
     load_model(workspace, version)  # a version that lost its files would be no way back
-    return registry.set_production(version, kind="rollback", by=by, reason=reason or "rolled back")
+    return registry.set_production(
+        version,
+        kind="rollback",
+        by=by,
+        reason=reason or "rolled back",
+        expected=staged.number if staged else None,
+        check_expected=True,
+    )

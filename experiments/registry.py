@@ -16,14 +16,19 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
+from pydantic import ValidationError
 
 from clv.errors import InputError, UnavailableError
 from clv.home import Home
+from clv.models.recipe import Recipe
 from experiments.tracking import EXPERIMENT, MODEL, Tracker, store_errors
+
+if TYPE_CHECKING:
+    from clv.snapshots import Shop
 
 STAGE = "Production"
 ALIAS = "production"
@@ -40,6 +45,28 @@ class Version:
     stage: str
     run_id: str
     tags: Mapping[str, str]
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe it was made with.
+
+        Raises
+        ------
+        InputError
+            If this clv did not make it: registered by hand, or by a later version.
+        """
+        try:
+            return Recipe.model_validate_json(self.tags["clv.recipe"])
+        except (KeyError, ValidationError):
+            raise InputError(
+                f"Version {self.number} of model {MODEL} has no recipe that this clv knows: it was registered by hand "
+                "or by another version of clv; name one that `clv train` made."
+            ) from None
+
+    def is_of(self, shop: Shop) -> bool:
+        """Whether it was made for this shop and horizon."""
+        made_for = self.tags.get("clv.shop_id"), self.tags.get("clv.horizon_days")
+        return made_for == (shop.shop_id, str(shop.horizon_days))
 
 
 @dataclass(frozen=True)
@@ -157,8 +184,7 @@ class Registry:
             If somebody else was faster, or stage and alias do not agree afterwards.
         """
         with self._home.writing(kind), store_errors(self._tracker.settings.tracking_uri):
-            former = self.production()
-            current = former.number if former else None
+            current = self._in_production()
             if check_expected and current != expected:
                 raise UnavailableError(
                     f"Production changed from version {expected or 'none'} to {current or 'none'} meanwhile; look at "
@@ -217,22 +243,31 @@ class Registry:
     def history(self) -> list[Event]:
         """All events, oldest first; a change made outside clv is noticed here and recorded."""
         events = self._events()
-        staged = self.production()
-        current = staged.number if staged else None
-        recorded = events[-1].version if events else None
-        if current != recorded:
-            with self._home.writing("history"), store_errors(self._tracker.settings.tracking_uri):
+        if self._is_recorded(events):
+            return events
+        # A promotion may be between its entry and its stage: whoever holds the lock is waited for, then looked again.
+        with self._home.writing("history"), store_errors(self._tracker.settings.tracking_uri):
+            events = self._events()
+            if not self._is_recorded(events):
                 events.append(
                     self._record(
                         kind="outside",
                         by="unknown",
                         reason="outside clv, seen at this time",
-                        version=current,
-                        former=recorded,
+                        version=self._in_production(),
+                        former=events[-1].version if events else None,
                         gate=[],
                     )
                 )
         return events
+
+    def _is_recorded(self, events: list[Event]) -> bool:
+        """Whether what is in Production is what the record says."""
+        return self._in_production() == (events[-1].version if events else None)
+
+    def _in_production(self) -> str | None:
+        staged = self.production()
+        return staged.number if staged else None
 
     def former(self) -> str:
         """The version that was in Production before the present one.
@@ -242,20 +277,21 @@ class Registry:
         InputError
             If there was none.
         """
-        staged = self.production()
-        current = staged.number if staged else None
+        current = self._in_production()
         for event in reversed(self.history()):
             if event.kind != "failed" and event.version == current and event.former not in (None, current):
                 return str(event.former)
         raise InputError("There is no earlier version in Production to return to; see `clv history`.")
 
-    def _record_run(self) -> str:
-        experiment_id = self._tracker.experiment_id
-        found = self.client.search_runs([experiment_id], f"tags.`{_RECORD_TAG}` = '{_RECORD}'", max_results=1)
-        if found:
-            return str(found[0].info.run_id)
+    def _record_run(self) -> str | None:
+        found = self.client.search_runs(
+            [self._tracker.experiment_id], f"tags.`{_RECORD_TAG}` = '{_RECORD}'", max_results=1
+        )
+        return str(found[0].info.run_id) if found else None
+
+    def _new_record_run(self) -> str:
         run = self.client.create_run(
-            experiment_id,
+            self._tracker.experiment_id,
             tags={
                 _RECORD_TAG: _RECORD,
                 "mlflow.runName": "promotion record",
@@ -270,6 +306,8 @@ class Registry:
             if self.client.get_experiment_by_name(EXPERIMENT) is None:
                 return []
             run_id = self._record_run()
+            if run_id is None:
+                return []
             paths = sorted(item.path for item in self.client.list_artifacts(run_id, "events"))
             with tempfile.TemporaryDirectory() as folder:
                 files = [Path(self.client.download_artifacts(run_id, path, folder)) for path in paths]
@@ -279,7 +317,7 @@ class Registry:
         number = len(self._events()) + 1
         event = Event(number=number, at=datetime.now(UTC).isoformat(timespec="seconds"), **facts)
         name = f"{number:06d}-{uuid.uuid4().hex[:8]}.json"  # another home may be writing the same number
-        self.client.log_dict(self._record_run(), asdict(event), f"events/{name}")
+        self.client.log_dict(self._record_run() or self._new_record_run(), asdict(event), f"events/{name}")
         return event
 
 

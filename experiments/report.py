@@ -74,8 +74,7 @@ def log_evaluation(run: Run, evaluation: Evaluation, facts: dict[str, Any]) -> N
 
 def added(evaluation: Evaluation) -> dict[str, dict[str, Any]]:
     """What the model adds in normalized Gini to buy till you die alone, and to the best of the plainer rungs."""
-    plainer = [name for name in evaluation.baselines if name != BTYD]
-    best = max(plainer, key=lambda name: evaluation.intervals(name)["normalized_gini"].estimate)
+    best = evaluation.best_baseline([name for name in evaluation.baselines if name != BTYD])
     found = {name: evaluation.paired(name)["normalized_gini"] for name in (BTYD, best)}
     return {name: {"gini": _plain(d), "verdict": d.verdict} for name, d in found.items()}
 
@@ -171,6 +170,7 @@ def facts(evaluation: Evaluation, note: str) -> dict[str, Any]:
             "tests": [],
             "level": LEVEL,
             "models": {},
+            "best_baseline": None,
             "verdicts": {},
             "added": {},
             "by_cutoff": [],
@@ -183,6 +183,7 @@ def facts(evaluation: Evaluation, note: str) -> dict[str, Any]:
         "tests": [cutoff.isoformat() for cutoff in evaluation.cutoffs],
         "level": LEVEL,
         "models": {name: plain(evaluation.intervals(name)) for name in (MODEL, *evaluation.baselines)},
+        "best_baseline": evaluation.best_baseline(),
         "added": added(evaluation),
         "verdicts": {
             name: {metric: difference.verdict for metric, difference in evaluation.paired(name).items()}
@@ -279,7 +280,9 @@ def show(console: Console, evaluation: dict[str, Any]) -> None:
         verdict = "" if name == MODEL else evaluation["verdicts"][name]["normalized_gini"]
         cells = [_cell(metrics[metric][0]) for metric in SHOWN]
         low, high = metrics["normalized_gini"][1:]
-        rows.append([name, cells[0], "" if low is None else f"{_cell(low, 2)}–{_cell(high, 2)}", *cells[1:], verdict])
+        rows.append(
+            [name, cells[0], "" if low is None else f"{_cell(low, 2)} to {_cell(high, 2)}", *cells[1:], verdict]
+        )
     console.table(
         f"Out of time at {', '.join(evaluation['tests'])}: mean, {evaluation['level']:.0%} interval",
         ["", "Gini", "interval", *list(SHOWN.values())[1:], "model is"],
@@ -287,11 +290,10 @@ def show(console: Console, evaluation: dict[str, Any]) -> None:
     )
     console.say(what_is_added(evaluation))
     if evaluation["oracle"]:
-        estimate, low, high = evaluation["oracle"]["share"]
         console.say(
             f"Who knows this synthetic shop's true parameters reaches a Gini of "
-            f"{_cell(evaluation['oracle']['normalized_gini'][0])}: the model has {estimate:.0%} of it "
-            f"({low:.0%} to {high:.0%})."
+            f"{_cell(evaluation['oracle']['normalized_gini'][0])}; the model's share of it is "
+            f"{with_interval(evaluation['oracle']['share'], 2)}."
         )
     if evaluation["note"]:
         console.say(evaluation["note"])

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,13 +17,14 @@ import pyarrow as pa
 
 from clv.errors import InputError, UnavailableError
 from clv.home import disk_errors, remove, replacing
-from clv.snapshots import Shop, stream_snapshots
+from clv.snapshots import Shop, read_snapshots, stream_snapshots
 from clv.warehouse import DuckDBWarehouse
 from experiments import prediction_history
 from experiments.workspace import Workspace
 
 if TYPE_CHECKING:
-    from clv.predictor import Parts, Predictor
+    from clv.forecast import Forecast
+    from clv.predictor import Predictor
 
 SUFFIXES = (".csv", ".parquet")
 
@@ -56,9 +58,12 @@ class Scorer:
         From a frame of features to the answer's columns.
     vocabulary
         Values that it knows of each category; others count as missing.
+    level_date
+        The as-of day whose forecast its total was brought to.
     """
 
     answer: Callable[[pd.DataFrame], pd.DataFrame]
+    level_date: date
     vocabulary: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
@@ -77,7 +82,7 @@ class ScoreResult:
     scored_by
         ``version N`` or the baseline that stood in.
     warnings
-        Categories that the model has never seen.
+        Categories that the model has never seen, and a total that the shop's own history speaks against.
     """
 
     path: Path | None
@@ -138,14 +143,22 @@ def default_path(workspace: Workspace) -> Path:
 
 def scorer(predictor: Predictor) -> Scorer:
     """The predictor as a scorer."""
-    return Scorer(lambda frame: predictor.table(predictor.predict_parts(frame)), predictor.encoder.vocabulary)
+    made = date.fromisoformat(predictor.about["as_of_date"])
+    return Scorer(lambda frame: predictor.table(predictor.predict_parts(frame)), made, predictor.encoder.vocabulary)
 
 
-def plain_scorer(predict_parts: Callable[[pd.DataFrame], Parts]) -> Scorer:
-    """A baseline as a scorer: no interval, no percentile."""
+def baseline_scorer(workspace: Workspace, shop: Shop, name: str) -> Scorer:
+    """A baseline as a scorer, its total brought to the shop's forecast: no interval, no percentile."""
+    from clv.evaluation import fit_baseline
+    from clv.predictor import at_level
+
+    today = read_snapshots(workspace.warehouse, workspace.contract, [shop.as_of_date]).frame
+    baseline = fit_baseline(name, workspace.snapshots(shop.cutoffs), today, shop.horizon_days)
+    predicted = float(baseline.predict_parts(today).expected_value.sum())
+    level = _forecast(workspace, shop).total / predicted if predicted > 0 else 1.0
 
     def answer(frame: pd.DataFrame) -> pd.DataFrame:
-        parts = predict_parts(frame)
+        parts = at_level(baseline.predict_parts(frame), level)
         return pd.DataFrame(
             {
                 "p_return": parts.p_return,
@@ -157,7 +170,15 @@ def plain_scorer(predict_parts: Callable[[pd.DataFrame], Parts]) -> Scorer:
             }
         )
 
-    return Scorer(answer)
+    return Scorer(answer, shop.as_of_date)
+
+
+def _forecast(workspace: Workspace, shop: Shop) -> Forecast:
+    """What the shop as a whole will spend, by its own history."""
+    from clv.ledger import read_ledger
+    from clv.level import fit_level
+
+    return fit_level(read_ledger(workspace.warehouse), shop.as_of_date, shop.horizon_days).forecast
 
 
 def check_same(predictor: Predictor, workspace: Workspace, shop: Shop, what: str) -> None:
@@ -246,10 +267,25 @@ def _write(workspace: Workspace, shop: Shop, scorer: Scorer, scored_by: str, pat
             prediction_history.export(connection, "answers", shop.shop_id, kept)
             workspace.warehouse.write_table("marts", "customer_predictions", _read(collected), _ANSWERS)
         step.note = f"{done:,} customers by {scored_by} -> {path or 'marts.customer_predictions'}"
-    warnings = tuple(_warning(name, sorted(values)) for name, values in unknown.items() if values)
+    warnings = [_warning(name, sorted(values)) for name, values in unknown.items() if values]
+    if scorer.level_date != shop.as_of_date:
+        warnings += _old_level(_forecast(workspace, shop), total, scorer.level_date, shop.currency)
     for warning in warnings:
         workspace.console.warn(warning)
-    return ScoreResult(path, done, total, scored_by, warnings)
+    return ScoreResult(path, done, total, scored_by, tuple(warnings))
+
+
+def _old_level(today: Forecast, total: float, level_date: date, currency: str) -> list[str]:
+    """A warning if predictions at the level of another day sum to what today's forecast holds for unlikely."""
+    from clv.level import INTERVAL_LEVEL
+
+    low, high = today.interval(INTERVAL_LEVEL)
+    if low <= total <= high:
+        return []
+    return [
+        f"Season and drift are the model's, of {level_date}: predictions sum to {total:,.0f} {currency}, where the "
+        f"shop's history says {today.total:,.0f} ({low:,.0f} to {high:,.0f}); train a new model with `clv run`."
+    ]
 
 
 def _warning(name: str, values: Sequence[str]) -> str:

@@ -1,7 +1,7 @@
 """MLflow tracking: the only module that writes runs.
 
-Runs are written by client calls in one batch each, never through the fluent API's global state, so that trials may run
-in parallel.
+Runs are written by client calls in one batch each, not through the fluent API's global state, so that trials may run
+in parallel; only a model is logged through it.
 """
 
 from __future__ import annotations
@@ -239,18 +239,12 @@ class Tracker:
         try:
             with store_errors(self.settings.tracking_uri):
                 yield run
-        except KeyboardInterrupt:
-            self.client.set_terminated(run.id, "KILLED")
+        except BaseException as error:
+            with suppress(Exception):  # the store may be what failed; the error under way matters more than one here
+                self.client.set_terminated(run.id, "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
             raise
-        except BaseException:
-            self._fail(run)
-            raise
-        self.client.set_terminated(run.id, "FINISHED")
-
-    def _fail(self, run: Run) -> None:
-        """Mark the run as failed; the error under way matters more than one met here."""
-        with suppress(Exception):  # the store itself may be what failed
-            self.client.set_terminated(run.id, "FAILED")
+        with store_errors(self.settings.tracking_uri):
+            self.client.set_terminated(run.id, "FINISHED")
 
     def trial(
         self,
@@ -345,7 +339,7 @@ def requirements() -> list[str]:
     """What a model needs to predict, pinned to what is installed: explicit, as inference takes seconds."""
     from importlib.metadata import version
 
-    return [f"{name}=={version(name)}" for name in ("mlflow", "numpy", "pandas", "xgboost", "duckdb")]
+    return [f"{name}=={version(name)}" for name in ("mlflow", "numpy", "pandas", "scipy", "xgboost", "duckdb")]
 
 
 def user() -> str:

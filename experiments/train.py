@@ -17,7 +17,7 @@ from clv.errors import InputError
 from clv.evaluation import MODEL, Evaluation, evaluate
 from clv.explain import in_money
 from clv.ledger import read_ledger
-from clv.level import fit_level
+from clv.level import INTERVAL_LEVEL, fit_level
 from clv.models.model import Model
 from clv.models.recipe import Recipe
 from clv.predictor import Contributions, Predictor
@@ -33,9 +33,6 @@ from experiments.workspace import Workspace
 
 if TYPE_CHECKING:
     from experiments.tracking import Run
-
-INTERVAL_LEVEL = 0.8
-"""Share of returners whose spend the interval of value_if_return shall hold."""
 
 EXPLAINED_CUSTOMERS = 400
 """Size of the seeded sample behind importances and beeswarm."""

@@ -3,8 +3,9 @@
 Each fold is binned once and reused by every trial; a trial that falls behind after a fold is pruned; every trial is a
 child run of the tuning run, written in one batch. The study is kept in the home, so that a killed run can go on.
 
-A trial is one XGBoost model without BG/NBD. In the end its best, mixed with BG/NBD in several ways, stand beside the
-default recipe, which stays unless one of them is better by a paired verdict over the folds.
+A trial is one XGBoost model, which knows nothing of BG/NBD unless its family is ``offset``. In the end the best, mixed
+with BG/NBD in several ways, stand beside the default recipe, which stays unless one of them is better by a paired
+verdict over the folds.
 """
 
 from __future__ import annotations
@@ -144,7 +145,8 @@ class TuneResult:
     recipe
         The best recipe, or the defaults if the history is too short to tune.
     gini, default_gini
-        Mean normalized Gini over the folds of the best and of the default recipe; None without tuning.
+        Mean normalized Gini over the folds of the best trial and of XGBoost with default parameters, neither of them
+        mixed; None without tuning.
     run_id
         The tuning run; None without tuning.
     trials

@@ -32,7 +32,7 @@ def create_app(settings: ServingSettings) -> FastAPI:
     InputError
         If the folder of the prediction log can't be made.
     """
-    features = FeatureStore(settings.threads)
+    features = FeatureStore(settings.threads, memory_limit=settings.common.memory_limit)
     registry = Registry(settings.tracking_uri, settings.model_uri)
     place = place_of(settings)
     service = Service(
@@ -61,7 +61,7 @@ def create_app(settings: ServingSettings) -> FastAPI:
     problems.install(app)
     openapi.install(app, service)
     app.add_middleware(Border, metrics=service.metrics, draining=service.draining)
-    if settings.cors_origins:
+    if settings.cors_origins:  # added later, it is outside: a page must be able to read whatever comes out here
         app.add_middleware(
             CORSMiddleware,
             allow_origins=settings.cors_origins,

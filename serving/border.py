@@ -1,4 +1,8 @@
-"""The outermost layer of every request: its id, its line in the log, its place in the metrics, its last resort."""
+"""Around every request: its id, its line in the log, its place in the metrics, its last resort.
+
+Outside of it is CORS alone, if it is on, so that pages elsewhere can read our own errors too; what a browser asks
+beforehand (``OPTIONS``) is answered there, and neither logged nor counted.
+"""
 
 from __future__ import annotations
 

@@ -11,7 +11,9 @@ import pandas as pd
 
 from serving.customers import Coder, Customers
 from serving.features import FeatureStore
+from serving.messages import first_line
 from serving.problems import Problem
+from serving.schemas import allowed_value
 
 if TYPE_CHECKING:
     from clv.predictor import Predictor
@@ -24,13 +26,23 @@ class ModelRefusedError(Exception):
     """The model must not be served; the message says why."""
 
 
+def is_passing(error: Exception) -> bool:
+    """Whether the machine is to blame and not the model, so that the same version may do another time.
+
+    A disk may be full, or no memory left; a file that is not there is the model's own fault.
+    """
+    is_missing = isinstance(error, FileNotFoundError)
+    return isinstance(error, (OSError, MemoryError, duckdb.OutOfMemoryException)) and not is_missing
+
+
 def check(predictor: Predictor, features: FeatureStore) -> None:
     """Check a model that was just loaded.
 
     Raises
     ------
     ModelRefusedError
-        If its contract contradicts its encoder or its SQL, or a smoke prediction is not what a prediction must be.
+        If its contract contradicts its encoder or its SQL, or a smoke prediction is not what a prediction must be. What
+        is not the model's fault (`is_passing`) is raised as it is.
     """
     missing = [fact for fact in _FACTS if fact not in predictor.about]
     if missing:
@@ -51,9 +63,10 @@ def check(predictor: Predictor, features: FeatureStore) -> None:
     except ModelRefusedError:
         raise
     except Exception as error:
+        if is_passing(error):
+            raise
         # Its code may fail in any way; whatever it is, it must not be served.
-        first = (str(error).splitlines() or ["no message"])[0]
-        raise ModelRefusedError(f"its smoke prediction fails: {type(error).__name__}: {first}") from error
+        raise ModelRefusedError(f"its smoke prediction fails: {type(error).__name__}: {first_line(error)}") from error
 
 
 def check_successor(predictor: Predictor, former: Predictor) -> None:
@@ -83,7 +96,9 @@ def _check_sql(predictor: Predictor, features: FeatureStore, names: list[str]) -
     try:
         made = features.check(predictor.features_sql)
     except (duckdb.Error, Problem) as error:
-        raise ModelRefusedError(f"its features.sql can't run: {str(error).splitlines()[0]}") from error
+        if is_passing(error):
+            raise
+        raise ModelRefusedError(f"its features.sql can't run: {first_line(error)}") from error
     missing = [name for name in names if name not in made]
     if missing:
         raise ModelRefusedError(f"its features.sql does not make {', '.join(missing)}")
@@ -91,7 +106,8 @@ def _check_sql(predictor: Predictor, features: FeatureStore, names: list[str]) -
 
 def _check_prediction(predictor: Predictor, contract: list[Mapping[str, Any]]) -> None:
     """Both ways in give the same answer, and it is one."""
-    records = [{feature["name"]: _typical(feature, predictor) for feature in contract} for _ in range(2)]
+    vocabulary = predictor.encoder.vocabulary
+    records = [{one["name"]: allowed_value(one, vocabulary.get(one["name"])) for one in contract} for _ in range(2)]
     records[1] |= {feature["name"]: None for feature in contract if feature["nullable"]}
     customers = Customers(["1", "2"], {name: [record[name] for record in records] for name in records[0]})
     columns = predictor.columns(predictor.predict_matrix(Coder(predictor.encoder).matrix(customers)))
@@ -113,10 +129,3 @@ def _check_prediction(predictor: Predictor, contract: list[Mapping[str, Any]]) -
             raise ModelRefusedError(f"its smoke prediction gives two different answers for {name}, or none")
     if np.any(columns["p_return"] > 1):
         raise ModelRefusedError("its smoke prediction gives a p_return above 1")
-
-
-def _typical(feature: Mapping[str, Any], predictor: Predictor) -> float | str:
-    """Some value the contract allows."""
-    if feature["kind"] == "category":
-        return next(iter(predictor.encoder.vocabulary[feature["name"]]), "")
-    return float(feature["minimum"] if feature["minimum"] is not None else min(0.0, feature["maximum"] or 0.0))

@@ -14,18 +14,16 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from clv.settings import default_memory_limit
 from serving.customers import Customers
 from serving.problems import MAX_ERRORS, FieldError, Problem, invalid
-from serving.purchases import TABLES, Staged, stage_table, type_raw
+from serving.purchases import COLUMNS, TABLES, Staged, stage_table, type_raw
 from serving.workspace import Workspace
 
 _ONE_PURCHASE = pa.table({"customer_id": ["1"], "purchased_at": ["2024-01-01"], "amount": ["10.00"]})
 
 _SMALL_BODY = 32 * 1024
 """Up to this size planning takes longer than running, and lasting workspaces pay."""
-
-_MEMORY_LIMIT = "2GB"
-"""For all large requests together."""
 
 _AT_ONCE = 25_000
 """Purchases whose features are computed at once: more of them would take more memory, and hardly less time."""
@@ -39,6 +37,19 @@ Stage = Callable[[Workspace], Staged]
 _SHARED_ORDERS = f"""
 select max(row), order_id from purchases where order_id is not null
 group by order_id having count(distinct customer_id) > 1 order by 1 limit {MAX_ERRORS}
+"""
+
+_MOST_MONEY = 10**14
+"""What a customer's money must stay below: sums are of the same type as what is added up."""
+
+_MONEY = [column.name for column in COLUMNS if column.kind == "money"]
+
+_TOO_MUCH = f"""
+select row, field from (
+    unpivot (select min(row) as row, {", ".join(f"sum(abs({name})) as {name}" for name in _MONEY)}
+        from purchases group by customer_id)
+    on {", ".join(_MONEY)} into name field value total
+) where total >= {_MOST_MONEY} order by 1, 2 limit {MAX_ERRORS}
 """
 
 
@@ -70,11 +81,14 @@ class FeatureStore:
         DuckDB's threads for large requests.
     at_once
         About so many purchases of a large request are worked on at once.
+    memory_limit
+        For all large requests together, such as ``2GB``; as for the rest of `clv` by default.
     """
 
-    def __init__(self, threads: int, at_once: int = _AT_ONCE) -> None:
+    def __init__(self, threads: int, at_once: int = _AT_ONCE, memory_limit: str | None = None) -> None:
         self._at_once = at_once
-        self._connection = _open(threads, _MEMORY_LIMIT)
+        self._memory_limit = memory_limit or default_memory_limit()
+        self._connection = _open(threads, self._memory_limit)
         # Few rows are not worth a second thread, nor a good plan: both cost more than they save.
         self._small = _open(1, "512MB")
         self._idle: queue.LifoQueue[Workspace] = queue.LifoQueue()
@@ -101,22 +115,34 @@ class FeatureStore:
         Raises
         ------
         Problem
-            422 naming rows and columns, if the purchases can't be used.
+            422 naming rows and columns, if the purchases can't be used; 503 if there is no memory left for them.
         """
-        if body_size > _SMALL_BODY:
-            try:
-                with self._connection.cursor() as cursor:
-                    workspace = Workspace(cursor, TABLES, is_lasting=False)
-                    staged = stage(workspace)
-                    self._release()
-                    _check_and_type(workspace, staged)
-                    return _snapshot(staged, self._in_parts(workspace, features_sql), names)
-            finally:
-                self._release()
+        answer = self._of_many if body_size > _SMALL_BODY else self._of_few
+        try:
+            return answer(stage, features_sql, names)
+        except (duckdb.OutOfMemoryException, MemoryError) as error:
+            raise Problem(
+                503,
+                "There is not enough memory for this request now; try again in a moment, or send it in several.",
+                headers={"Retry-After": "5"},
+            ) from error
+
+    def _of_few(self, stage: Stage, features_sql: str, names: Sequence[str]) -> Snapshot:
         with self._lasting() as workspace:
             staged = stage(workspace)
             _check_and_type(workspace, staged)
             return _snapshot(staged, _features(workspace, features_sql), names)
+
+    def _of_many(self, stage: Stage, features_sql: str, names: Sequence[str]) -> Snapshot:
+        try:
+            with self._connection.cursor() as cursor:
+                workspace = Workspace(cursor, TABLES, is_lasting=False)
+                staged = stage(workspace)
+                self._release()
+                _check_and_type(workspace, staged)
+                return _snapshot(staged, self._in_parts(workspace, features_sql), names)
+        finally:
+            self._release()
 
     def _in_parts(self, workspace: Workspace, features_sql: str) -> Columns:
         """Features as of all purchases at once, in the memory of some.
@@ -167,7 +193,8 @@ class FeatureStore:
         DuckDB has no statement for that, but empties its allocator whenever the limit is set, in some hundredths of a
         second.
         """
-        self._connection.execute(f"set memory_limit = '{_MEMORY_LIMIT}'")
+        with self._connection.cursor() as cursor:  # the connection itself takes one call at a time
+            cursor.execute(f"set memory_limit = '{self._memory_limit}'")
         pa.default_memory_pool().release_unused()
 
     def _give_back(self, workspace: Workspace) -> None:
@@ -201,6 +228,7 @@ def _check_and_type(workspace: Workspace, staged: Staged) -> None:
     """Fill ``purchases`` from ``raw``."""
     type_raw(workspace, staged.as_of)
     _check_orders(workspace)
+    _check_sums(workspace)
 
 
 def _snapshot(staged: Staged, columns: Columns, names: Sequence[str]) -> Snapshot:
@@ -252,3 +280,11 @@ def _check_orders(workspace: Workspace) -> None:
                 for row, order in shared
             ]
         )
+
+
+def _check_sums(workspace: Workspace) -> None:
+    """What a customer has paid can be added up."""
+    found = workspace.run(_TOO_MUCH).fetchall()
+    if found:
+        message = f"The customer's values add up to more than can be worked with; expected less than {_MOST_MONEY:,}."
+        raise invalid([FieldError(row=row, field=field, message=message) for row, field in found])

@@ -175,7 +175,7 @@ def compiled(predictor: Predictor) -> BitForest | None:
     try:
         learner = json.loads(predictor.forest.booster.save_raw("json"))["learner"]
         model = learner["gradient_booster"]["model"]
-        if max(map(_depth, model["trees"])) > _MOST_LEVELS:
+        if not model["trees"] or max(map(_depth, model["trees"])) > _MOST_LEVELS:
             return None
         bases = json.loads(learner["learner_model_param"]["base_score"])
         encoder = predictor.encoder

@@ -10,10 +10,12 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from clv.errors import ClvError
-from serving.check import ModelRefusedError, check, check_successor
+from serving.check import ModelRefusedError, check, check_successor, is_passing
 from serving.customers import Coder
 from serving.features import FeatureStore
+from serving.follower import Follower
 from serving.forest import compiled
+from serving.messages import first_line
 from serving.model import ServedModel
 from serving.registry import Registry, Version
 from serving.schemas import CustomerReader
@@ -77,35 +79,26 @@ class Holder:
         self.refusals = 0
         self._registry = registry
         self._features = features
-        self._poll_seconds = poll_seconds
-        self._stop = threading.Event()
         self._tried = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._follower = Follower("clv-registry", self.refresh, poll_seconds, longest=4)
 
     def start(self) -> None:
         """Begin to load and follow; returns at once."""
-        self._stop.clear()
-        # A daemon: a registry that hangs must not keep the process from ending.
-        self._thread = threading.Thread(target=self._follow, name="clv-registry", daemon=True)
-        self._thread.start()
+        self._follower.start()
 
     def stop(self) -> None:
         """Stop following; the model stays usable."""
-        self._stop.set()
-        if self._thread is not None:
-            self._thread.join(timeout=1)
+        self._follower.stop(timeout=1)
 
     def wait_for_first(self, timeout: float) -> None:
         """Wait until a model was loaded, or could not be."""
         self._tried.wait(timeout)
 
-    def _follow(self) -> None:
-        while not self._stop.is_set():
-            self.refresh()
-            self._stop.wait(self._poll_seconds)
+    def refresh(self) -> bool:
+        """Ask the registry once and load what it names, if that is new; whether the next look may be as soon as ever.
 
-    def refresh(self) -> None:
-        """Ask the registry once and load what it names, if that is new; whatever fails, the last good model stays."""
+        Whatever fails, the last good model stays. While there is none, its first promotion is waited for.
+        """
         before = self.state
         try:
             after = self._next(before)
@@ -115,11 +108,12 @@ class Holder:
                 _logger.warning("The registry can't be followed: %s", error)
         except Exception as error:
             # Whatever a registry or an artifact does, the service goes on with what it has.
-            after = replace(before, trouble=f"{type(error).__name__}: {error}")
+            after = replace(before, trouble=f"{type(error).__name__}: {first_line(error)}")
             if before.trouble != after.trouble:
                 _logger.exception("The registry can't be followed")
         self.state = replace(after, checked_at=datetime.now(UTC))
         self._tried.set()
+        return after.trouble is None or after.model is None
 
     def _next(self, before: State) -> State:
         version = self._registry.resolve()
@@ -142,9 +136,11 @@ class Holder:
         except ClvError:
             raise
         except Exception as error:
+            if is_passing(error):
+                raise
             # Anything may be wrong with the files of a model: they are code and binary trees.
             raise ModelRefusedError(
-                f"its files can't be loaded: {type(error).__name__}: {_first_line(error)}"
+                f"its files can't be loaded: {type(error).__name__}: {first_line(error)}"
             ) from error
         check(predictor, self._features)
         if self.state.model is not None:
@@ -170,7 +166,3 @@ def _settle_memory() -> None:
     gc.freeze()
     atexit.unregister(gc.unfreeze)
     atexit.register(gc.unfreeze)  # else DuckDB complains of leaks when the process ends
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or ["no message"])[0]

@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 
 from pydantic_core import to_json
 
+from serving.messages import masked
+
 
 class JsonFormatter(logging.Formatter):
     """One JSON object a line: time, level, logger, message, and the ``facts`` of the record if it has some."""
@@ -17,11 +19,11 @@ class JsonFormatter(logging.Formatter):
             "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname,
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": masked(record.getMessage()),
             **getattr(record, "facts", {}),
         }
         if record.exc_info:
-            line["trace"] = self.formatException(record.exc_info)
+            line["trace"] = masked(self.formatException(record.exc_info))
         return to_json(line, fallback=str).decode()
 
 

@@ -17,6 +17,8 @@ import pyarrow as pa
 
 from clv.errors import ClvError
 from clv.spill import spill_folder
+from serving.follower import Follower
+from serving.messages import first_line
 from serving.problems import Problem
 from serving.shop_source import NONE_SCORED, attach
 
@@ -33,9 +35,6 @@ PURCHASE_COLUMNS = (
     "category",
     "payment_type",
 )
-
-_LONGEST_WAIT = 40
-"""Looks are at most this many intervals apart; the wait doubles with every failure in a row."""
 
 _logger = logging.getLogger(__name__)
 
@@ -101,21 +100,15 @@ class Mirror:
         self._warehouse: BigQueryWarehouse | None = None
         self._copy: duckdb.DuckDBPyConnection | None = None
         self._lock = threading.Lock()
-        self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._follower = Follower("clv-mirror", self.refresh, seconds)
 
     def start(self) -> None:
         """Begin to follow the shop; returns at once."""
-        self._stop.clear()
-        # A daemon: a warehouse that hangs must not keep the process from ending.
-        self._thread = threading.Thread(target=self._follow, name="clv-mirror", daemon=True)
-        self._thread.start()
+        self._follower.start()
 
     def close(self) -> None:
         """Stop following and drop the copy."""
-        self._stop.set()
-        if self._thread is not None:
-            self._thread.join(timeout=5)
+        self._follower.stop(timeout=5)
         self._swap(None)
 
     def cursor(self) -> duckdb.DuckDBPyConnection:
@@ -133,27 +126,21 @@ class Mirror:
             headers={"Retry-After": str(max(1, round(self._seconds)))},
         )
 
-    def refresh(self) -> None:
-        """Look once, and copy the shop if it was scored anew."""
+    def refresh(self) -> bool:
+        """Look once, and copy the shop if it was scored anew; whether that went well."""
         before = self.state
         try:
             self.state = self._next(before)
         except Exception as error:
-            if self._stop.is_set():
-                return
+            if self._follower.ending.is_set():
+                return False
             # Whatever BigQuery, the network or the disk does, the service goes on with what it has.
             is_expected = isinstance(error, ClvError)
-            trouble = str(error) if is_expected else f"{type(error).__name__}: {error}"
+            trouble = str(error) if is_expected else f"{type(error).__name__}: {first_line(error)}"
             self.state = replace(self.state, trouble=trouble, failures=before.failures + 1)
             if before.trouble != trouble:
                 _logger.warning("The scored shop can't be copied: %s", trouble, exc_info=not is_expected)
-
-    def _follow(self) -> None:
-        failures = 0
-        while not self._stop.is_set():
-            self.refresh()
-            failures = 0 if self.state.trouble is None else failures + 1
-            self._stop.wait(self._seconds * min(2**failures, _LONGEST_WAIT))
+        return self.state.trouble is None
 
     def _next(self, before: State) -> State:
         self._warehouse = self._warehouse or self._open_warehouse()
@@ -202,7 +189,7 @@ class Mirror:
 
     def _write(self, connection: duckdb.DuckDBPyConnection, table: str, batches: Iterable[pa.RecordBatch]) -> None:
         for number, batch in enumerate(batches):
-            if self._stop.is_set():
+            if self._follower.ending.is_set():
                 raise InterruptedError
             connection.register("batch", batch)
             connection.execute(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from fastapi import FastAPI
@@ -10,6 +11,7 @@ from fastapi.openapi.utils import get_openapi
 from serving.model import ServedModel
 from serving.problems import ProblemDocument
 from serving.purchases import COLUMNS, EXPECTED, Kind
+from serving.schemas import allowed_value
 from serving.service import Service
 
 _REFERENCE = "#/components/schemas/{model}"
@@ -30,6 +32,9 @@ def install(app: FastAPI, service: Service) -> None:
 
     def openapi() -> dict[str, Any]:
         document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+        _leave_out_what_is_never_sent(document)
+        if service.settings.api_key is not None:
+            _ask_for_key(document)
         schemas = document.setdefault("components", {}).setdefault("schemas", {})
         _add(schemas, "ProblemDocument", ProblemDocument.model_json_schema(ref_template=_REFERENCE))
         schemas["PurchasesRequest"] = _purchases_schema()
@@ -50,6 +55,28 @@ def install(app: FastAPI, service: Service) -> None:
     app.openapi = openapi  # type: ignore[method-assign]
 
 
+def _operations(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    return (operation for methods in document["paths"].values() for operation in methods.values())
+
+
+def _leave_out_what_is_never_sent(document: dict[str, Any]) -> None:
+    """FastAPI's own errors: it describes one wherever a path has a parameter, and here all are problem documents."""
+    for operation in _operations(document):
+        if "HTTPValidationError" in str(operation["responses"].get("422")):
+            del operation["responses"]["422"]
+    for name in ("HTTPValidationError", "ValidationError"):
+        document["components"]["schemas"].pop(name, None)
+
+
+def _ask_for_key(document: dict[str, Any]) -> None:
+    """Let /docs ask for the key, for all routes but those that are open."""
+    document["components"]["securitySchemes"] = {"key": {"type": "apiKey", "in": "header", "name": "X-API-Key"}}
+    document["security"] = [{"key": []}]
+    for operation in _operations(document):
+        if "401" not in operation["responses"]:
+            operation["security"] = []
+
+
 def _add(schemas: dict[str, Any], name: str, schema: dict[str, Any]) -> None:
     """Add a schema and the ones it refers to."""
     schemas |= schema.pop("$defs", {})
@@ -58,16 +85,11 @@ def _add(schemas: dict[str, Any], name: str, schema: dict[str, Any]) -> None:
 
 def _example(model: ServedModel) -> dict[str, Any]:
     """A customer the contract allows: everything unknown that may be."""
-    features = {feature["name"]: _example_value(feature) for feature in model.contract}
+    features = {
+        feature["name"]: None if feature["nullable"] else allowed_value(feature, feature["values"])
+        for feature in model.contract
+    }
     return {"customers": [{"customer_id": "00001", "features": features}]}
-
-
-def _example_value(feature: dict[str, Any]) -> Any:
-    if feature["nullable"]:
-        return None
-    if feature["kind"] == "category":
-        return (feature["values"] or [""])[0]
-    return feature["minimum"] if feature["minimum"] is not None else min(0.0, feature["maximum"] or 0.0)
 
 
 def _purchases_schema() -> dict[str, Any]:

@@ -7,15 +7,19 @@ checks then serves all formats, and DuckDB and Arrow work outside Python's lock,
 from __future__ import annotations
 
 import json
+import re
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
-from typing import Literal
+from typing import Any, Literal
 
 import duckdb
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
+from clv.sources.values import MONEY, local_time
 from serving.bodies import CSV
 from serving.problems import MAX_ERRORS, FieldError, invalid, invalid_field
 from serving.workspace import Workspace
@@ -58,9 +62,11 @@ COLUMNS = (
 _NAMES = [column.name for column in COLUMNS]
 _EARLIEST, _LATEST = date(1900, 1, 1), date(2200, 1, 1)
 _MAX_TEXT = 200
+_MAX_NAMED = 20
+_MAX_SHOWN = 60
 _MAX_NUMBER = 1_000_000_000
 
-_TYPES = {"text": "varchar", "time": "timestamp", "date": "date", "money": "decimal(18, 4)", "count": "bigint"}
+_TYPES = {"text": "varchar", "time": "timestamp", "date": "date", "money": MONEY, "count": "bigint"}
 
 EXPECTED = {
     "text": f"text of 1 to {_MAX_TEXT} characters",
@@ -70,8 +76,14 @@ EXPECTED = {
     "count": f"a whole number from 0 to {_MAX_NUMBER:,}",
 }
 
-_HAS_ZONE = r"[T ]\d.*(Z|[+-]\d{2}(:?\d{2})?)$"
+MAX_COLUMNS = 200
+"""Most columns of a table, ten times what is understood."""
 
+_HEADER = re.compile(rb"(\xef\xbb\xbf)?[\r\n]*")
+"""What may come before the first line of a CSV."""
+
+_NAME = re.compile(rb'("(?:[^"]++|"")*+"|)[^,\r\n]*+(?P<more>,?)')
+"""A field of it, and whether another one follows."""
 
 TABLES = (
     f"create temp table raw (row bigint, {', '.join(f'{name} varchar' for name in _NAMES)});"
@@ -102,16 +114,19 @@ def read_table(body: bytes, media_type: str, max_rows: int) -> pa.Table:
     Raises
     ------
     Problem
-        422 if it can't be read or has too many rows.
+        422 if it can't be read or has too many rows or columns.
     """
     try:
         return _read_csv(body) if media_type == CSV else _read_parquet(body, max_rows)
+    except MemoryError:  # Arrow's is an ArrowException as well
+        raise
     except (pa.ArrowException, OSError) as error:
         what = "CSV in UTF-8 with commas" if media_type == CSV else "Parquet"
         raise invalid_field(None, f"The body can't be read as {what}: {str(error).splitlines()[0]}.") from None
 
 
 def _read_csv(body: bytes) -> pa.Table:
+    _check_width(_width(body))
     return pyarrow.csv.read_csv(
         pa.BufferReader(body),
         parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True),
@@ -121,8 +136,25 @@ def _read_csv(body: bytes) -> pa.Table:
     )
 
 
+def _width(body: bytes) -> int:
+    """Columns in the first line of a CSV; counted before it is read, and no further than it takes to refuse them."""
+    place = _HEADER.match(body).end()  # type: ignore[union-attr]
+    for count in range(1, MAX_COLUMNS + 1):
+        name = _NAME.match(body, place)
+        if name is None or not name["more"]:
+            return count
+        place = name.end()
+    return MAX_COLUMNS + 1
+
+
+def _check_width(columns: int) -> None:
+    if columns > MAX_COLUMNS:
+        raise invalid_field(None, f"The table has more than {MAX_COLUMNS} columns; leave out those that are not used.")
+
+
 def _read_parquet(body: bytes, max_rows: int) -> pa.Table:
     schema = pyarrow.parquet.read_schema(pa.BufferReader(body))
+    _check_width(len(schema.names))
     known = [field for field in schema if field.name in _NAMES]
     nested = [field.name for field in known if pa.types.is_nested(field.type)]
     if nested:
@@ -132,10 +164,9 @@ def _read_parquet(body: bytes, max_rows: int) -> pa.Table:
     file = pyarrow.parquet.ParquetFile(pa.BufferReader(body), read_dictionary=texts)
     _check_count(file.metadata.num_rows, max_rows)
     table = file.read([field.name for field in known])
-    for name in schema.names:
-        if name not in _NAMES:
-            table = table.append_column(name, pa.nulls(len(table)))
-    return table
+    unknown = [name for name in schema.names if name not in _NAMES]
+    nothing = [pa.nulls(len(table))] * len(unknown)
+    return pa.Table.from_arrays([*table.columns, *nothing], [*table.column_names, *unknown])
 
 
 def stage_table(workspace: Workspace, table: pa.Table, as_of: date, max_rows: int) -> Staged:
@@ -147,15 +178,13 @@ def stage_table(workspace: Workspace, table: pa.Table, as_of: date, max_rows: in
         422 if columns are missing or double, or rows too many.
     """
     names = table.column_names
-    double = sorted({name for name in names if names.count(name) > 1})
+    double = sorted(name for name, count in Counter(names).items() if count > 1)
     if double:
         raise invalid([FieldError(row=None, field=name, message="Column is there twice.") for name in double])
     missing = [column.name for column in COLUMNS if column.is_required and column.name not in names]
     if missing:
-        found = ", ".join(names[:30])
-        raise invalid(
-            [FieldError(row=None, field=name, message=f"Column is missing; found {found}.") for name in missing]
-        )
+        message = f"Column is missing; found {_listed(names)}."
+        raise invalid([FieldError(row=None, field=name, message=message) for name in missing])
     _check_count(len(table), max_rows)
     known = [name for name in names if name in _NAMES]
     numbered = table.select(known).append_column("row", pa.array(range(1, len(table) + 1), pa.int64()))
@@ -168,7 +197,14 @@ def stage_table(workspace: Workspace, table: pa.Table, as_of: date, max_rows: in
         workspace.cursor.unregister("received")
     workspace.run_once("insert into cutoffs values (?)", [as_of])
     ignored = [name for name in names if name not in _NAMES]
-    return Staged(as_of, [f"Columns that are not used: {', '.join(ignored)}."] if ignored else [])
+    return Staged(as_of, [f"Columns that are not used: {_listed(ignored)}."] if ignored else [])
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Names of columns, some of them if there are many; a caller may call them anything."""
+    shown = ", ".join(name if len(name) <= _MAX_SHOWN else f"{name[:_MAX_SHOWN]}..." for name in names[:_MAX_NAMED])
+    more = len(names) - _MAX_NAMED
+    return f"{shown} and {more:,} more" if more > 0 else shown
 
 
 def stage_json(workspace: Workspace, body: bytes, max_rows: int) -> Staged:
@@ -187,15 +223,10 @@ def stage_json(workspace: Workspace, body: bytes, max_rows: int) -> Staged:
     return Staged(as_of, [])
 
 
-_DOCUMENT = """
-select
-    json_type(text),
-    case when json_type(text) = 'OBJECT' then json_keys(text) end,
-    case when json_type(text, '$.as_of') = 'VARCHAR' then text ->> '$.as_of' end,
-    json_type(text, '$.purchases'),
-    json_array_length(text, '$.purchases')
-from body
-"""
+_KINDS = "json_type(text, ['$', '$.as_of', '$.purchases'])"
+_KEYS = "json_keys(text)"
+_AS_OF = "text ->> '$.as_of'"
+_LENGTH = "json_array_length(text, '$.purchases')"
 
 _SPLIT = """
 insert into elements
@@ -231,18 +262,25 @@ order by 1, 2 limit {MAX_ERRORS}
 
 def _check_document(workspace: Workspace, body: bytes, max_rows: int) -> date:
     """Check everything but the purchases themselves; returns the as-of day."""
+
+    def ask(fact: str) -> Any:
+        """One at a time: each takes four times the body's memory, and DuckDB would give it back after the last."""
+        return workspace.run(f"select {fact} from body").fetchall()[0][0]
+
     try:
         workspace.run_once("insert into body values (?)", [body.decode()])
-        kind, keys, as_of, purchases, count = workspace.run(_DOCUMENT).fetchall()[0]
+        document, as_of, purchases = ask(_KINDS)
     except UnicodeDecodeError as error:
         raise invalid_field(None, f"The body is not UTF-8: byte {error.start + 1:,} can't be read.") from None
+    except duckdb.OutOfMemoryException:
+        raise
     except duckdb.Error as error:
         raise invalid_field(
             None, f"The body is not JSON: {str(error).splitlines()[0].partition('.  Input')[0]}."
         ) from None
-    if kind != "OBJECT" or purchases != "ARRAY":
+    if document != "OBJECT" or purchases != "ARRAY":
         raise invalid_field("purchases", 'Expected an object {"as_of": "YYYY-MM-DD", "purchases": [...]}.')
-    unknown = sorted(set(keys) - {"as_of", "purchases"})
+    unknown = sorted(set(ask(_KEYS)) - {"as_of", "purchases"})
     if unknown:
         raise invalid(
             [
@@ -250,8 +288,8 @@ def _check_document(workspace: Workspace, body: bytes, max_rows: int) -> date:
                 for name in unknown
             ]
         )
-    _check_count(count, max_rows)
-    return parse_day(as_of)
+    _check_count(ask(_LENGTH), max_rows)
+    return parse_day(ask(_AS_OF) if as_of == "VARCHAR" else None)
 
 
 def _check_elements(workspace: Workspace) -> None:
@@ -292,10 +330,8 @@ def _is_bad(column: Column) -> str:
     name = column.name
     good = {
         "text": f"length({name}) <= {_MAX_TEXT}" + (f" and {name} <> ''" if column.is_required else ""),
-        "time": f"cast(try_cast({name} as timestamp) as date) between date '{_EARLIEST}' and cutoff_date"
-        f" and not regexp_matches({name}, '{_HAS_ZONE}')",
-        "date": f"try_cast({name} as date) between date '{_EARLIEST}' and date '{_LATEST}'"
-        f" and not regexp_matches({name}, '{_HAS_ZONE}')",
+        "time": f"cast({local_time(name)} as date) between date '{_EARLIEST}' and cutoff_date",
+        "date": f"cast({local_time(name)} as date) between date '{_EARLIEST}' and date '{_LATEST}'",
         "money": f"abs(try_cast({name} as decimal(18, 4))) < {_MAX_NUMBER}",
         "count": f"try_cast({name} as double) between 0 and {_MAX_NUMBER}"
         f" and try_cast({name} as double) = floor(try_cast({name} as double))",
@@ -307,11 +343,15 @@ def _is_bad(column: Column) -> str:
 
 _COUNT_BAD = f"select {', '.join(f'count(*) filter ({_is_bad(column)})' for column in COLUMNS)} from raw, cutoffs"
 
-_CASTS = (
-    f"cast({f'cast({column.name} as double)' if column.kind == 'count' else column.name} as {_TYPES[column.kind]})"
-    for column in COLUMNS
-)
-_CAST = f"insert into purchases select row, {', '.join(_CASTS)} from raw"
+
+def _cast(column: Column) -> str:
+    """SQL value, of a text that was found to be good."""
+    through = {"count": "double", "date": "timestamp"}.get(column.kind)
+    text = f"trim({column.name})" if column.kind in ("time", "date") else column.name
+    return f"cast({f'cast({text} as {through})' if through else text} as {_TYPES[column.kind]})"
+
+
+_CAST = f"insert into purchases select row, {', '.join(map(_cast, COLUMNS))} from raw"
 
 
 def _explain(row: int, name: str, found: str | None, as_of: date) -> FieldError:
@@ -342,10 +382,10 @@ def parse_day(text: str | None) -> date:
         422 if it is missing or not a date.
     """
     try:
-        day = date.fromisoformat(text) if text is not None and len(text) == len("YYYY-MM-DD") else None
+        day = date.fromisoformat(text or "")
     except ValueError:
         day = None
-    if day is None or not _EARLIEST <= day <= _LATEST:
+    if day is None or day.isoformat() != text or not _EARLIEST <= day <= _LATEST:  # there are weeks in ISO, too
         found = "" if text is None else f"; found {text[:60]!r}"
         raise invalid_field("as_of", f"Expected the as-of day as text YYYY-MM-DD{found}.")
     return day

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clv.errors import UnavailableError
+from serving.messages import first_line
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -96,6 +97,7 @@ class Registry:
     def __init__(self, tracking_uri: str, model_uri: str) -> None:
         self.tracking_uri = tracking_uri
         self.model_uri = model_uri
+        self._fetched: tuple[str, str] | None = None
 
     def resolve(self) -> Version:
         """The version behind the URI now.
@@ -118,7 +120,7 @@ class Registry:
             number = self._number(model, found["target"], found["alias"])
             version = client.get_model_version(found["name"], number)
         except MlflowException as error:
-            raise UnavailableError(f"{self.model_uri} can't be found: {_first_line(error)}") from error
+            raise UnavailableError(f"{self.model_uri} can't be found: {first_line(error)}") from error
         return Version(
             name=found["name"],
             version=str(version.version),
@@ -167,7 +169,7 @@ class Registry:
         try:
             return not MlflowClient(self.tracking_uri, self.tracking_uri).search_registered_models(max_results=1)
         except MlflowException as error:
-            raise UnavailableError(f"The registry can't be asked: {_first_line(error)}") from error
+            raise UnavailableError(f"The registry can't be asked: {first_line(error)}") from error
 
     def load(self, version: Version) -> tuple[Predictor, Path]:
         """The native predictor of a version and its folder, unwrapped from the pyfunc once.
@@ -178,18 +180,24 @@ class Registry:
             If its files can't be had.
         """
         import mlflow
-        from mlflow.artifacts import download_artifacts
-        from mlflow.exceptions import MlflowException
 
         # MLflow follows a registered model to its files by its global stores, whatever it is passed.
         mlflow.set_tracking_uri(self.tracking_uri)
         mlflow.set_registry_uri(self.tracking_uri)
-        try:
-            folder = download_artifacts(artifact_uri=version.uri)
-        except (MlflowException, OSError) as error:
-            raise UnavailableError(f"The files of {version.uri} can't be had: {_first_line(error)}") from error
-        model = mlflow.pyfunc.load_model(folder, suppress_warnings=True).unwrap_python_model()
+        model = mlflow.pyfunc.load_model(self._files(version), suppress_warnings=True).unwrap_python_model()
         return model.predictor, Path(model.folder)
+
+    def _files(self, version: Version) -> str:
+        """The folder of a version's files; fetched once, for they stay on the disk, and loading may be tried again."""
+        from mlflow.artifacts import download_artifacts
+        from mlflow.exceptions import MlflowException
+
+        if self._fetched is None or self._fetched[0] != version.uri or not Path(self._fetched[1]).exists():
+            try:
+                self._fetched = version.uri, download_artifacts(artifact_uri=version.uri)
+            except (MlflowException, OSError) as error:
+                raise UnavailableError(f"The files of {version.uri} can't be had: {first_line(error)}") from error
+        return self._fetched[1]
 
     def record(self, version: Version) -> Record:
         """Metrics of a version's run and the record of promotions beside it.
@@ -222,7 +230,7 @@ class Registry:
                 backtest_figure=backtest.get("backtest.png"),
             )
         except (MlflowException, OSError, ValueError) as error:
-            raise UnavailableError(f"The promotion record can't be read: {_first_line(error)}") from error
+            raise UnavailableError(f"The promotion record can't be read: {first_line(error)}") from error
 
     def _check_store(self) -> None:
         """A missing sqlite file would be created by MLflow on the spot, and the service only reads."""
@@ -244,7 +252,3 @@ def _files(client: MlflowClient, run_id: str, folder: str) -> dict[str, bytes]:
 
 def _moment(milliseconds: int | None) -> datetime | None:
     return None if milliseconds is None else datetime.fromtimestamp(milliseconds / 1000, UTC)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

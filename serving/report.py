@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 from clv.errors import ClvError
@@ -15,8 +15,18 @@ from serving.registry import Record, Registry, Version
 STAGE, ALIAS = "Production", "production"
 
 
+@dataclass(frozen=True)
+class _Known:
+    """What the registry last said of a version, and when it was asked; `trouble` if it could not be asked then."""
+
+    version: Version
+    at: float
+    record: Record
+    trouble: str | None
+
+
 class Reporter:
-    """Reads the promotion record, at most once per `seconds` and version.
+    """Reads the promotion record; the registry is asked at most once per `seconds` and version, be it away or not.
 
     Parameters
     ----------
@@ -30,18 +40,12 @@ class Reporter:
         self._registry = registry
         self._seconds = seconds
         self._lock = threading.Lock()
-        self._known: tuple[Version, float, Record] | None = None
+        self._known: _Known | None = None
 
     def report(self, model: ServedModel) -> dict[str, Any]:
         """The report on the model in service; if the registry is away, what was known of it last."""
-        trouble = None
-        with self._lock:
-            try:
-                record = self._record(model.version)
-            except ClvError as error:
-                trouble = str(error)
-                same = self._known is not None and self._known[0].uri == model.version.uri
-                record = self._known[2] if same and self._known else Record()
+        known = self._ask(model.version)
+        record, trouble = known.record, known.trouble
         mine = [event["gate"] for event in record.events if event["version"] == model.version.version and event["gate"]]
         return {
             "model": model.header,
@@ -57,16 +61,23 @@ class Reporter:
         }
 
     def backtest_figure(self, model: ServedModel) -> bytes | None:
-        """The figure of the version's backtest, PNG; None if there is none or the registry can't be asked."""
-        with self._lock, suppress(ClvError):
-            return self._record(model.version).backtest_figure
-        return None
+        """The figure of the version's backtest, PNG; None if none is known."""
+        return self._ask(model.version).record.backtest_figure
 
-    def _record(self, version: Version) -> Record:
-        now = time.monotonic()
-        if self._known is None or self._known[0] != version or now - self._known[1] > self._seconds:
-            self._known = version, now, self._registry.record(version)
-        return self._known[2]
+    def _ask(self, version: Version) -> _Known:
+        """What is known of a version, asked anew if that was long ago."""
+        with self._lock:
+            before = self._known
+            if before is not None and before.version == version and time.monotonic() - before.at < self._seconds:
+                return before
+            try:
+                record, trouble = self._registry.record(version), None
+            except ClvError as error:
+                is_same = before is not None and before.version.uri == version.uri
+                record, trouble = before.record if before and is_same else Record(), str(error)
+            # The time after asking: a registry that is away may take longer than `seconds` to be found so.
+            self._known = _Known(version, time.monotonic(), record, trouble)
+            return self._known
 
 
 def _card(model: ServedModel) -> str | None:

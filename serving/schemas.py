@@ -51,6 +51,19 @@ def features_model(contract: Sequence[Mapping[str, Any]]) -> type[BaseModel]:
     return create_model("Features", __config__=_FORBID, **fields)
 
 
+def allowed_value(feature: Mapping[str, Any], values: Sequence[str] | None) -> float | str:
+    """Some value the contract allows.
+
+    Parameters
+    ----------
+    values
+        The values of a category.
+    """
+    if feature["kind"] == "category":
+        return values[0] if values else ""
+    return feature["minimum"] if feature["minimum"] is not None else min(0.0, feature["maximum"] or 0.0)
+
+
 def _annotation(feature: Mapping[str, Any]) -> Any:
     description = feature["description"] or None
     annotation: Any = Annotated[str, Field(max_length=MAX_TEXT, description=description)]

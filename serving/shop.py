@@ -15,6 +15,7 @@ import duckdb
 import pyarrow.parquet as pq
 
 from clv.predictor import Parts
+from clv.sources.tables import quoted
 from serving.bigquery import is_bigquery, open_bigquery
 from serving.mirror import Mirror
 from serving.problems import Problem, invalid_field
@@ -203,7 +204,13 @@ def source_of(settings: ServingSettings) -> Source:
 
 
 def _summary(cursor: duckdb.DuckDBPyConnection) -> dict[str, Any]:
-    """Which scoring it is; also makes the file's schemas the ones that are meant."""
+    """Which scoring it is; also makes the file's schemas the ones that are meant.
+
+    Raises
+    ------
+    Problem
+        404 if no shop was scored, or one without customers.
+    """
     cursor.execute(f"use {CATALOG}")
     try:
         row = cursor.execute(
@@ -215,12 +222,14 @@ def _summary(cursor: duckdb.DuckDBPyConnection) -> dict[str, Any]:
     except duckdb.CatalogException:
         raise Problem(404, NONE_SCORED) from None
     as_of_date, horizon_days, scored_by, customers, expected_value = row
+    if not customers:
+        raise Problem(404, "The shop that was scored last has no customers.")
     return {
         "as_of_date": str(as_of_date),
         "horizon_days": horizon_days,
         "scored_by": scored_by,
         "customers": customers,
-        "expected_value": expected_value or 0.0,
+        "expected_value": expected_value,
     }
 
 
@@ -232,17 +241,13 @@ def _features(
         return None
     try:
         found = cursor.execute(
-            f"select {', '.join(_quoted(name) for name in names)} from marts.customer_snapshots "
+            f"select {', '.join(map(quoted, names))} from marts.customer_snapshots "
             "where customer_id = ? and cutoff_date = cast(? as date)",
             [customer_id, as_of_date],
         ).fetchone()
     except (duckdb.CatalogException, duckdb.BinderException):
         return None
     return None if found is None else dict(zip(names, found, strict=True))
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
 
 
 def _write_cursor(sort: str, value: Any, customer_id: str) -> str:
@@ -253,6 +258,7 @@ def _write_cursor(sort: str, value: Any, customer_id: str) -> str:
 def _read_cursor(text: str, sort: str) -> tuple[float | str, str]:
     try:
         made_for, value, customer_id = json.loads(base64.b64decode(text, altchars=b"-_", validate=True))
+        f"{value}{customer_id}".encode()  # half a character is no text
     except (binascii.Error, ValueError, TypeError, RecursionError):
         made_for = value = customer_id = None
     kind = str if sort.removeprefix("-") == "customer_id" else float

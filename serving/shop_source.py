@@ -8,6 +8,7 @@ from typing import Protocol
 
 import duckdb
 
+from clv.sources.tables import literal
 from clv.spill import spill_folder
 from serving.problems import Problem
 
@@ -118,7 +119,7 @@ def attach(file: Path, threads: int) -> duckdb.DuckDBPyConnection:
     limits = {"threads": str(threads), "memory_limit": "1GB", "temp_directory": spill_folder()}
     connection = duckdb.connect(":memory:", config=limits)
     try:
-        connection.execute(f"attach '{str(file).replace(chr(39), chr(39) * 2)}' as {CATALOG} (read_only)")
+        connection.execute(f"attach {literal(str(file))} as {CATALOG} (read_only)")
         connection.execute("set enable_external_access = false")
     except duckdb.Error:
         connection.close()

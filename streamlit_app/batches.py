@@ -114,7 +114,7 @@ def from_purchases(
 def typed(customers: pd.DataFrame, contract: Sequence[dict[str, Any]]) -> pd.DataFrame:
     """Features by customer, numbers as numbers where they are some."""
     columns = {
-        feature["name"]: pd.to_numeric(customers[feature["name"]], errors="coerce")
+        feature["name"]: pd.to_numeric(customers[feature["name"]], errors="coerce").astype(float)  # JSON has no int64
         if feature["kind"] == "number"
         else customers[feature["name"]]
         for feature in contract
@@ -177,6 +177,8 @@ def _joined(tables: list[pd.DataFrame], totals: list[dict[str, Any]]) -> dict[st
             known = [0.0, *(point[name] for point in one["curve"])]
             curve[name] += np.interp(counts, [0, *(point["customers"] for point in one["curve"])], known)
     points = [dict(zip(curve, map(float, point), strict=True)) for point in zip(*curve.values(), strict=True)]
+    for point, count in zip(points, best, strict=True):
+        point["customers"] = int(count)  # a campaign finds its rows by it
     note = f"{totals[0]['note']} The file went to the service in {len(totals)} parts, whose intervals were added up."
     return {**joined, "return_share": joined["expected_returners"] / joined["customers"], "note": note, "curve": points}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 from urllib.parse import quote
 
@@ -155,18 +155,13 @@ def _one(customer_id: str, features: Mapping[str, Any]) -> dict[str, Any]:
 def _error(response: httpx.Response, rows: Sequence[int] | None, columns: Mapping[str, str]) -> ApiError:
     """What a problem document says, in terms of the file."""
     try:
-        problem = response.json()
-        message = str(problem["detail"])
-        errors = [
-            RowError(
-                row=one["row"] if one["row"] is None or rows is None else rows[one["row"] - 1] + 1,
-                field=columns.get(one["field"], one["field"]),
-                message=one["message"],
-            )
-            for one in problem["errors"]
-        ]
-    except (ValueError, KeyError, TypeError):
+        message, sent = _problem(response.json())
+    except (ValueError, LookupError, TypeError):
         return ApiError("other", f"{response.url} answered {response.status_code}, which this app does not understand.")
+    errors = [
+        replace(one, row=_row_of_file(one.row, rows), field=columns.get(one.field, one.field) if one.field else None)
+        for one in sent
+    ]
     if errors and errors[0].row is not None:
         first, more = errors[0], " There is more, listed below." if len(errors) > 1 else ""
         message = f"Row {first.row:,}{f', column {first.field}' if first.field else ''}: {first.message}{more}"
@@ -174,3 +169,33 @@ def _error(response: httpx.Response, rows: Sequence[int] | None, columns: Mappin
     if response.status_code == _UNAVAILABLE:
         return ApiError("no_model" if message.startswith("No model") else "busy", message)
     return ApiError(kinds.get(response.status_code, "other"), message, errors)
+
+
+def _problem(document: Any) -> tuple[str, list[RowError]]:
+    """The detail and the errors of a problem document; of one as FastAPI itself writes it, too."""
+    detail = document["detail"]
+    if isinstance(detail, list):
+        errors = [_located(one["loc"], str(one["msg"])) for one in detail]
+        return f"{errors[0].field}: {errors[0].message}" if errors[0].field else errors[0].message, errors
+    return str(detail), [
+        RowError(
+            row=None if one["row"] is None else int(one["row"]),
+            field=None if one["field"] is None else str(one["field"]),
+            message=str(one["message"]),
+        )
+        for one in document["errors"]
+    ]
+
+
+def _located(location: Sequence[str | int], message: str) -> RowError:
+    """An error as pydantic places it: ``["body", "customers", 0, "features", "recency_days"]``."""
+    row = next((part + 1 for part in location if isinstance(part, int)), None)
+    inner = [part for part in location[1:] if not isinstance(part, int)]
+    return RowError(row, inner[-1] if inner and inner[-1] == location[-1] else None, message)
+
+
+def _row_of_file(row: int | None, rows: Sequence[int] | None) -> int | None:
+    """The row of the file that was sent as this one; None where none was."""
+    if row is None or rows is None:
+        return row
+    return rows[row - 1] + 1 if 0 < row <= len(rows) else None

@@ -9,8 +9,8 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from streamlit_app import batches
-from streamlit_app.client import Client
+from streamlit_app import batches, uploads
+from streamlit_app.client import ApiError, Client
 from streamlit_app.distribution import ranked
 from streamlit_app.money import Style
 
@@ -180,10 +180,16 @@ def details(api: Client, shop: Shop, row: Mapping[str, Any]) -> Customer:
 
 def _per_day(log: pd.DataFrame) -> pd.DataFrame:
     """Purchases as the model counts them: what a day brought, the newest first."""
+    day, amount = uploads.days_of(log), pd.to_numeric(log["amount"], errors="coerce")
+    unread = (day.isna() | amount.isna()).to_numpy()
+    if unread.any():  # the service reads some forms of times and numbers that pandas does not
+        place = int(unread.argmax())
+        row, values = int(log.index[place]) + 1, log.iloc[place]
+        raise ApiError("input", f"Row {row:,}: {values['amount']!r} at {values['purchased_at']!r} can't be read.")
     days = pd.DataFrame(
         {
-            "day": pd.to_datetime(log["purchased_at"], format="ISO8601").dt.normalize(),
-            "amount": pd.to_numeric(log["amount"]),
+            "day": day,
+            "amount": amount,
             **({"category": log["category"]} if "category" in log else {}),
         }
     )

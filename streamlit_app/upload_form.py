@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, TypeVar
 
 import pandas as pd
@@ -25,6 +25,7 @@ Content = TypeVar("Content")
 _NONE = "(none)"
 _PREVIEW = 5
 _READ = "file_as_read"
+_EARLIEST, _LATEST = date(1900, 1, 1), date(2200, 1, 1)
 
 
 @dataclass(frozen=True)
@@ -198,7 +199,7 @@ def _about_log(api: Client, facts: Mapping[str, Any], ids: Any, frame: pd.DataFr
     first, second, third, _ = st.columns(4)
     matching = _look(first, second, frame, matching)
     purchases, usual = _matched(ids, frame, matching)
-    as_of = _as_of(third, usual or date.today())
+    as_of = _as_of(third, usual)
     _preview(purchases.rename(columns=matching.columns))
     st.caption(
         "The first rows, as they are understood. Amounts are taken as "
@@ -232,13 +233,17 @@ def _about_purchases(
 
 
 @st.cache_data(scope="session", max_entries=1, show_spinner="Reading dates and amounts …")
-def _matched(ids: Any, _frame: pd.DataFrame, matching: uploads.Matching) -> tuple[pd.DataFrame, date | None]:
+def _matched(ids: Any, _frame: pd.DataFrame, matching: uploads.Matching) -> tuple[pd.DataFrame, date]:
     purchases = uploads.purchases_of(_frame, matching)
-    return purchases, uploads.as_of_day(purchases)
+    # A shop may be a day ahead of UTC; `clv load` allows for the same.
+    uploads.check_days(purchases, matching.time, datetime.now(UTC).date() + timedelta(days=1))
+    usual = uploads.as_of_day(purchases)
+    assert usual is not None
+    return purchases, usual
 
 
 def _match(frame: pd.DataFrame) -> uploads.Matching | None:
-    """Columns as guessed and corrected; None until there are three."""
+    """Columns as guessed and corrected; None until there are three; refuses one that is chosen twice."""
     columns = list(frame.columns)
     guess = uploads.guess_columns(columns)
     first, second, third, fourth = st.columns(4)
@@ -272,9 +277,9 @@ def _look(first: Any, second: Any, frame: pd.DataFrame, matching: uploads.Matchi
 def _as_of(place: Any, usual: date) -> date:
     day: date = place.date_input(
         "As of",
-        value=usual,
-        min_value=date(1900, 1, 1),
-        max_value=date(2200, 1, 1),
+        value=max(usual, _EARLIEST),
+        min_value=_EARLIEST,
+        max_value=_LATEST,
         format="YYYY-MM-DD",
         help="The last day that is known; predictions are for the days after it. Later rows are not sent.",
     )

@@ -8,6 +8,7 @@ import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import date
+from typing import NoReturn
 
 import pandas as pd
 
@@ -36,6 +37,12 @@ _GUESSES = {
 A guess may be bold, people can correct it.
 """
 
+_CLOCK_AND_MORE = r"(?:\d:\d{2}(?::\d{2})?|T\d{2,6})(?:[.,]\d+)?\s*[^\s\d:.,]"
+"""A time of day with something after it: an offset, the name of a zone, or PM."""
+
+_GROUPS_AND_POINT = r"[+-]?\d{1,3}(?:,\d{3})+\.\d+"
+_GROUPS_AND_COMMA = r"[+-]?\d{1,3}(?:\.\d{3})+(?:,\d+)?"
+
 
 @dataclass(frozen=True)
 class Matching:
@@ -51,6 +58,11 @@ class Matching:
         One of `DATE_FORMATS`.
     has_decimal_comma
         Amounts are written 1.234,56.
+
+    Raises
+    ------
+    InputError
+        If a column is to be two things at once.
     """
 
     customer: str
@@ -59,6 +71,15 @@ class Matching:
     order: str | None = None
     date_format: str = next(iter(DATE_FORMATS))
     has_decimal_comma: bool = False
+
+    def __post_init__(self) -> None:
+        roles: dict[str, str] = {}
+        for role, name in zip(("Customer", "Date", "Amount", "Order"), self.columns.values(), strict=False):
+            if name in roles:
+                raise InputError(
+                    f"Column {name} is chosen for {roles[name]} and {role}; expected a column of its own for each."
+                )
+            roles[name] = role
 
     @property
     def columns(self) -> dict[str, str]:
@@ -80,6 +101,8 @@ def read_csv(content: bytes) -> pd.DataFrame:
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
         raise InputError(f"Line {line:,} of the file is not UTF-8; save it as CSV UTF-8 and upload it again.") from None
+    if "\0" in text:
+        raise InputError("The file is not text in UTF-8; save it as CSV UTF-8 and upload it again.")
     header = text.partition("\n")[0]
     if not header.strip():
         raise InputError("The file is empty; expected a header line and rows below it.")
@@ -93,7 +116,19 @@ def read_csv(content: bytes) -> pd.DataFrame:
         raise InputError(f"The file can't be read as CSV: {reason}.") from None
     if frame.empty:
         raise InputError("The file has a header but no rows.")
-    return frame
+    return frame if isinstance(frame.index, pd.RangeIndex) else _without_ends(frame)
+
+
+def _without_ends(frame: pd.DataFrame) -> pd.DataFrame:
+    """Bring back the columns pandas took for row names as rows hold more values than the header; the last are empty."""
+    values = pd.concat([frame.index.to_frame(index=False), frame.reset_index(drop=True)], axis="columns")
+    named = len(frame.columns)
+    if values.iloc[:, named:].apply(lambda ends: ends.str.strip()).fillna("").ne("").any(axis=None):
+        raise InputError(
+            f"The rows hold {len(values.columns)} values, but the header names {named} columns; name each column and "
+            "upload it again."
+        )
+    return values.iloc[:, :named].set_axis(frame.columns, axis="columns")
 
 
 def is_features(columns: Collection[str], features: Collection[str]) -> bool:
@@ -134,43 +169,96 @@ def guess_date_format(values: pd.Series) -> str:
     """The first way of writing dates that reads all of the first values."""
     sample = values.dropna().head(500)
     for label, pattern in DATE_FORMATS.items():
-        if pd.to_datetime(sample, format=pattern or "ISO8601", errors="coerce").notna().all() and (
-            pattern is not None or not sample.str.fullmatch(r"\d+").any()
-        ):
+        if _times(sample, pattern).notna().all() and (pattern is not None or not sample.str.fullmatch(r"\d+").any()):
             return label
     return next(iter(DATE_FORMATS))
 
 
 def guess_decimal_comma(values: pd.Series) -> bool:
     """Whether amounts are written with a decimal comma."""
-    sample = values.dropna().head(500)
+    sample = values.dropna().head(500).str.strip()
     return bool(sample.str.contains(r",\d{1,2}$").any() and not sample.str.contains(r"\.\d{1,2}$").any())
 
 
 def purchases_of(log: pd.DataFrame, matching: Matching) -> pd.DataFrame:
-    """A log as the API takes it; values that can't be read stay as they are, for the API to name."""
+    """A log as the API takes it; values that can't be read stay as they are, for the API to name.
+
+    Raises
+    ------
+    InputError
+        If a time has a zone: only ``clv load`` is told the shop's, so only it can convert. If amounts with a decimal
+        comma hold a point that parts no thousands.
+    """
     purchases = pd.DataFrame({name: log[column] for name, column in matching.columns.items()})
-    purchases["purchased_at"] = _iso(purchases["purchased_at"], DATE_FORMATS[matching.date_format])
-    if matching.has_decimal_comma:
-        purchases["amount"] = _decimal(purchases["amount"])
+    times = purchases["purchased_at"].str.strip()
+    zoned = times.str.contains(_CLOCK_AND_MORE, regex=True, na=False)
+    if zoned.any():
+        what = "a local time such as 2018-03-01 14:05:00, with no zone after it"
+        _refuse(times, zoned, matching.time, f"expected {what}, found {{}}.")
+    purchases["purchased_at"] = _iso(times, DATE_FORMATS[matching.date_format])
+    purchases["amount"] = _decimal(purchases["amount"].str.strip(), matching)
     return purchases
+
+
+def check_days(purchases: pd.DataFrame, column: str, latest: date) -> None:
+    """Check that there are days and none lies in the future.
+
+    Parameters
+    ----------
+    purchases
+        From :func:`purchases_of`.
+    column
+        The file's name of the column of times.
+    latest
+        The last day there may be.
+
+    Raises
+    ------
+    InputError
+        Naming the first row that is wrong.
+    """
+    times, days = purchases["purchased_at"], days_of(purchases)
+    if times.isna().all():
+        raise InputError(f"Column {column} is empty; expected a date in each row.")
+    if days.isna().all():
+        what = "expected a date such as 2018-03-01, found {}; choose another column or another form of dates."
+        _refuse(times, times.notna(), column, what)
+    late = days > pd.Timestamp(latest)
+    if late.any():
+        _refuse(times, late, column, f"{{}} lies in the future; expected no day after {latest}.")
+
+
+def _refuse(values: pd.Series, is_wrong: pd.Series, column: str, what: str) -> NoReturn:
+    """Say what is wrong with the first such value; rows count as those the API names."""
+    row = int(is_wrong.to_numpy().argmax())
+    raise InputError(f"Row {row + 1:,}, column {column}: {what.format(repr(values.iloc[row][:60]))}")
 
 
 def _iso(values: pd.Series, pattern: str | None) -> pd.Series:
     if pattern is None:
         return values
-    dates = pd.to_datetime(values, format=pattern, errors="coerce")
+    dates = _times(values, pattern)
     written = "%Y-%m-%d %H:%M:%S" if "%H" in pattern else "%Y-%m-%d"
-    return dates.dt.strftime(written).where(dates.notna(), values)
+    texts: pd.Series = dates.dt.strftime(written).where(dates.notna(), values)
+    return texts
 
 
-def _decimal(values: pd.Series) -> pd.Series:
+def _decimal(values: pd.Series, matching: Matching) -> pd.Series:
+    """Amounts without marks between thousands; as for ``clv load``, ``1,234`` may be either and is left as it is."""
+    if not matching.has_decimal_comma:
+        grouped = values.str.fullmatch(_GROUPS_AND_POINT, na=False)
+        return values.mask(grouped, values.str.replace(",", "", regex=False))
+    pointed = values.str.contains(".", regex=False, na=False)
+    wrong = pointed & ~values.str.fullmatch(_GROUPS_AND_COMMA, na=False)
+    if wrong.any():
+        what = "expected an amount such as 1.234,56, found {}; choose how amounts look, or mend the file."
+        _refuse(values, wrong, matching.amount, what)
     return values.str.replace(".", "", regex=False).str.replace(",", ".", regex=False)
 
 
 def as_of_day(purchases: pd.DataFrame) -> date | None:
     """The last day that looks complete, as ``clv load`` finds it; None if no date can be read."""
-    days = _days(purchases)
+    days = days_of(purchases)
     visits = purchases.assign(day=days)[days.notna()].drop_duplicates(["customer_id", "day"])["day"].value_counts()
     if visits.empty:
         return None
@@ -180,8 +268,18 @@ def as_of_day(purchases: pd.DataFrame) -> date | None:
 
 def is_after(purchases: pd.DataFrame, day: date) -> pd.Series:
     """Which rows are after a day; rows whose date can't be read are not."""
-    return _days(purchases) > pd.Timestamp(day)
+    later: pd.Series = days_of(purchases) > pd.Timestamp(day)
+    return later
 
 
-def _days(purchases: pd.DataFrame) -> pd.Series:
-    return pd.to_datetime(purchases["purchased_at"], format="ISO8601", errors="coerce").dt.normalize()
+def days_of(purchases: pd.DataFrame) -> pd.Series:
+    """The day of each row; none where it can't be read."""
+    days: pd.Series = _times(purchases["purchased_at"], None).dt.normalize()
+    return days
+
+
+def _times(values: pd.Series, pattern: str | None) -> pd.Series:
+    """Times without a zone; all are taken for UTC meanwhile, since pandas can't read several zones at once."""
+    texts = values.str.strip()
+    times = pd.to_datetime(texts, format=pattern or "ISO8601", errors="coerce", utc=True)
+    return times.dt.tz_localize(None)

@@ -1,1 +1,1 @@
-"""Estimators: ``fit(X, future_value, horizon_days=...)``, then ``predict_parts(X)``."""
+"""Estimators: ``fit(X, future_value, is_return=..., today=..., horizon_days=...)``, then ``predict_parts(X)``."""

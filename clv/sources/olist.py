@@ -318,7 +318,8 @@ def find(paths: Sequence[Path], workspace: Path) -> dict[str, RawFile]:
         where = ", ".join(path.name for path in paths)
         raise InputError(
             f"{where} lacks {len(missing)} of Olist's tables ({', '.join(missing)}); expected the Kaggle zip, or a "
-            "folder with its CSV files under their own names (only geolocation is optional)."
+            "folder with its CSV files under their own names (only geolocation is optional). A log of purchases "
+            "needs --source transactions."
         )
     return found
 

@@ -29,6 +29,7 @@ from google.cloud.bigquery_storage_v1 import types as storage
 
 from clv.errors import InputError
 from clv.settings import Settings
+from clv.sources.tables import literal
 from clv.warehouse.google import Clients, clear_errors, make_clients
 from clv.warehouse.protocol import SCHEMAS, SHOP_SCHEMAS
 
@@ -271,7 +272,7 @@ class BigQueryWarehouse:
             if former is None:
                 changes = [Change(name, f"select * from raw.{name}", replaces=None) for name in names]
             else:
-                connection.execute(f"attach '{before}' as before (read_only)")
+                connection.execute(f"attach {literal(str(before))} as before (read_only)")
                 changes = [
                     change
                     for name in names

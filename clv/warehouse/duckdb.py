@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from clv.errors import InputError, UnavailableError
 from clv.home import remove, replacing
+from clv.sources.tables import literal
 from clv.warehouse.protocol import SCHEMAS
 
 
@@ -165,8 +166,7 @@ class DuckDBWarehouse:
         remove(fresh)
         try:
             with self.connect(fresh, read_only=False) as connection:
-                former = str(path).replace("'", "''")
-                connection.execute(f"attach '{former}' as former (read_only)")
+                connection.execute(f"attach {literal(str(path))} as former (read_only)")
                 [(current,)] = connection.execute("select current_database()").fetchall()
                 connection.execute(f'copy from database former to "{current}"')
                 connection.execute("detach former")

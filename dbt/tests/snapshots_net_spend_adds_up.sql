@@ -1,4 +1,4 @@
-{# Spend so far at the as-of day is the customers' total, and between two labelled days money is conserved. #}
+{# Spend so far at the as-of day is the customers' total. #}
 with
 
 snapshots as (

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Response
-from fastapi.responses import FileResponse
 from starlette.background import BackgroundTask
 
 from serving.answers import CustomerAnswer, CustomersAnswer
 from serving.bodies import JSON, PARQUET
+from serving.files import WholeFile
 from serving.problems import documented
 from serving.reading import respond
 from serving.service import CurrentService
@@ -37,13 +37,13 @@ async def customers(
 
 @router.get(
     "/customers.parquet",
-    response_class=FileResponse,
+    response_class=WholeFile,
     responses={
         200: {"content": {PARQUET: {"schema": {"type": "string", "format": "binary"}}}, "description": "All of them."},
         **documented(401, 404, 500, 503),
     },
 )
-async def all_customers(service: CurrentService) -> FileResponse:
+async def all_customers(service: CurrentService) -> WholeFile:
     """All customers that were scored last, the highest expected value first."""
     folder = tempfile.TemporaryDirectory(prefix="clv-customers-")
     file = Path(folder.name) / "customers.parquet"
@@ -52,9 +52,7 @@ async def all_customers(service: CurrentService) -> FileResponse:
     except BaseException:
         folder.cleanup()
         raise
-    return FileResponse(
-        file, media_type=PARQUET, filename="customers.parquet", background=BackgroundTask(folder.cleanup)
-    )
+    return WholeFile(file, media_type=PARQUET, filename="customers.parquet", background=BackgroundTask(folder.cleanup))
 
 
 @router.get(

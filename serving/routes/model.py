@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from fastapi import APIRouter, Response
-from fastapi.responses import FileResponse
 
 from serving.answers import FeatureFacts, ModelAnswer, ModelHeader, RefusedVersion, RegistryFacts, ReportAnswer
 from serving.bodies import JSON
+from serving.files import WholeFile
 from serving.problems import Problem, documented
 from serving.reading import respond
 from serving.report import alias_warnings
@@ -56,7 +56,7 @@ async def report(model: CurrentModel, service: CurrentService) -> Response:
 
 @router.get(
     "/figures/{name}",
-    response_class=FileResponse,
+    response_class=WholeFile,
     responses={200: {"content": {PNG: {}}, "description": "The figure."}, **documented(401, 404, 500, 503)},
 )
 async def figure(name: str, model: CurrentModel, service: CurrentService) -> Response:
@@ -69,4 +69,4 @@ async def figure(name: str, model: CurrentModel, service: CurrentService) -> Res
                 return Response(made, media_type=PNG)
         there = ", ".join(model.figures) or "none"
         raise Problem(404, f"This model has no figure {name!r}; its figures: {there}.")
-    return FileResponse(file, media_type=PNG)
+    return WholeFile(file, media_type=PNG)

@@ -66,6 +66,12 @@ def labels(warehouse: Warehouse, cutoffs: list[date], horizon_days: int) -> dict
     }
 
 
+def test_windows_are_closed_when_all_their_days_are_known() -> None:
+    days = [CUTOFF, CUTOFF + timedelta(days=1)]
+    assert closed(days, 30, CUTOFF + timedelta(days=30)) == (CUTOFF,)
+    assert closed(days, 3_000_000, CUTOFF) == ()  # longer than the calendar
+
+
 def test_the_window_starts_the_day_after_and_ends_with_the_horizon(warehouse: Warehouse) -> None:
     found = {who: values for (who, _), values in labels(warehouse, [CUTOFF], 30).items()}
     assert found == {

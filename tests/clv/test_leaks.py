@@ -42,9 +42,13 @@ def test_far_above_the_baselines_is_not_believed() -> None:
 
 
 def test_above_the_ceiling_is_not_believed() -> None:
-    found = too_good(evaluation(0.5, model=1.0, btyd=2.0))
+    found = too_good(evaluation(0.5, model=1.0, btyd=6.0))
     assert found is not None
     assert "above the ceiling, 0.500" in found.reason
+
+
+def test_a_ceiling_that_a_plain_rule_is_above_accuses_nobody() -> None:
+    assert too_good(evaluation(0.5, model=0.8, btyd=1.0)) is None
 
 
 @pytest.mark.parametrize(("low", "believed"), [(ABOVE_ORACLE - 0.01, True), (ABOVE_ORACLE + 0.01, False)])

@@ -229,7 +229,7 @@ def test_refuses_a_horizon_that_is_none(settings: Settings, horizon: int) -> Non
 
 def test_refuses_a_horizon_longer_than_the_history(settings: Settings) -> None:
     write_log(settings)
-    with pytest.raises(InputError, match=r"400 days needed, 364 days had .* choose at most 364"):
+    with pytest.raises(InputError, match=r"400 days needed, 364 days had .* choose at most 182"):
         transform(settings, as_of_date=None, horizon_days=400)
 
 

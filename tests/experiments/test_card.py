@@ -49,6 +49,7 @@ def about(**evaluation: Any) -> dict[str, Any]:
             "tests": ["2018-04-30", "2018-05-31"],
             "level": 0.95,
             "models": {"model": dict.fromkeys(METRICS, TRIPLE), "btyd": {name: [0.2, 0.1, 0.3] for name in METRICS}},
+            "best_baseline": "btyd",
             "verdicts": {"btyd": dict.fromkeys(METRICS, "better")},
             "by_cutoff": [
                 {"cutoff": "2018-04-30", "customers": 2000, "returners": 90, **dict.fromkeys(METRICS, 0.4)},

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from clv.errors import InputError
-from clv.models.recipe import Recipe
+from clv.models.recipe import Recipe, default_recipe
 from experiments.choices import Cutoffs, chosen_recipe, read_recipe, with_parameters
 
 THERE = [date(2018, month, 28) for month in (4, 2, 3)]
@@ -59,7 +59,14 @@ def test_what_is_no_recipe_is_told(text: str, words: str) -> None:
 
 def test_parameters_are_on_top_of_the_recipe() -> None:
     assert with_parameters(Recipe(bags=2), ["trees=9"]) == Recipe(bags=2, trees=9)
-    assert chosen_recipe(None, recipe='{"bags": 2}', parameters=["trees=9"]) == Recipe(bags=2, trees=9)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("recipe", [None, "{}", '{"bags": 2}'])
+def test_what_is_left_out_is_as_where_nothing_was_tuned(monkeypatch: pytest.MonkeyPatch, recipe: str | None) -> None:
+    untuned = default_recipe(is_short=True, returners=50)
+    monkeypatch.setattr("experiments.tune.untuned_recipe", lambda _: untuned)
+    chosen = chosen_recipe(None, recipe=recipe, parameters=["trees=9"])  # type: ignore[arg-type]
+    assert chosen == untuned.model_copy(update={"bags": 2 if recipe and "bags" in recipe else 5, "trees": 9})
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,8 @@ import json
 import warnings
 from contextlib import suppress
 from pathlib import Path
+from threading import Thread
+from types import SimpleNamespace
 
 import pytest
 from mlflow import MlflowClient
@@ -12,6 +14,7 @@ from sqlalchemy.exc import OperationalError
 from clv.errors import InputError, UnavailableError
 from clv.home import Home
 from clv.settings import Settings
+from experiments.promote import rollback
 from experiments.registry import ALIAS, STAGE, Registry
 from experiments.tracking import MODEL, Tracker
 
@@ -72,6 +75,53 @@ def test_a_change_in_the_ui_is_noticed_once_and_recorded(registry: Registry) -> 
     assert len(registry.history()) == 2
     move_by_hand(registry.client, "3", "Archived")
     assert registry.history()[-1].version is None
+
+
+def test_to_read_the_record_begins_none(registry: Registry) -> None:
+    """Two processes that each began one would hide the events of the other."""
+    assert registry.history() == []
+    assert registry._record_run() is None
+
+
+def test_a_promotion_under_way_is_no_change_from_outside(registry: Registry, monkeypatch) -> None:
+    """Somebody asks for the history when the entry is in the record and the stage is not set yet."""
+    registry.set_production("1", kind="promote", by="ana", reason="")
+    reader = Registry(registry._tracker, Home(registry._home.root))
+    set_alias = registry.client.set_registered_model_alias
+    seen: list[int] = []
+    asks = Thread(target=lambda: seen.append(len(reader.history())))
+
+    def meanwhile(*arguments: str) -> None:
+        asks.start()
+        asks.join(0.5)  # without the lock it has looked by then
+        set_alias(*arguments)
+
+    monkeypatch.setattr(registry.client, "set_registered_model_alias", meanwhile)
+    registry.set_production("2", kind="promote", by="ana", reason="")
+    asks.join(30)
+    assert seen == [2]
+    assert [event.kind for event in registry.history()] == ["promote", "promote"]
+
+
+def test_a_rollback_does_not_undo_a_promotion_made_meanwhile(registry: Registry, monkeypatch) -> None:
+    for version in ("1", "2"):
+        registry.set_production(version, kind="promote", by="ana", reason="")
+
+    def meanwhile(*_: object) -> None:
+        registry.set_production("3", kind="promote", by="bo", reason="")
+
+    monkeypatch.setattr("experiments.promote.load_model", meanwhile)
+    with pytest.raises(UnavailableError, match="changed from version 2 to 3 meanwhile"):
+        rollback(SimpleNamespace(registry=registry), by="ana")  # type: ignore[arg-type]
+    assert registry.aliased() == "3"
+
+
+def test_a_version_registered_by_hand_has_no_recipe(registry: Registry) -> None:
+    with pytest.raises(InputError, match="Version 1 of model clv has no recipe that this clv knows"):
+        _ = registry.version("1").recipe
+    registry.client.set_model_version_tag(MODEL, "1", "clv.recipe", '{"leaves": 9}')
+    with pytest.raises(InputError, match="another version of clv"):
+        _ = registry.version("1").recipe
 
 
 def test_repair_makes_the_alias_follow_the_stage(registry: Registry) -> None:

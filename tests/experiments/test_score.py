@@ -3,7 +3,22 @@
 from pathlib import Path
 
 import duckdb
+import numpy as np
 import pandas as pd
+import pytest
+
+from clv.ledger import read_ledger
+from clv.level import fit_level
+from clv.settings import Settings
+from clv.snapshots import read_snapshots
+from experiments.console import Console
+from experiments.score import Scorer, baseline_scorer, load_predictor, scorer, write
+from experiments.workspace import Workspace
+
+
+@pytest.fixture
+def workspace(copy_of_lab) -> Workspace:
+    return Workspace(Settings(home=copy_of_lab.home), Console(quiet=True))
 
 
 def test_only_the_table(copy_of_lab, clv, tmp_path: Path) -> None:
@@ -42,3 +57,30 @@ def test_a_category_the_model_never_saw_counts_as_missing_and_is_told(copy_of_la
     assert category.endswith(" and 5 more are not known to the model and count as missing.")
     assert state in after.err
     assert after.json["expected_value"] == before.json["expected_value"]
+
+
+def test_predictions_at_the_level_of_another_day_are_told_when_history_speaks_against_them(workspace, capsys) -> None:
+    """A model that was made before Christmas predicts another one, for all it knows."""
+    shop = workspace.shop()
+    today = scorer(load_predictor(workspace, "1"))
+    old = shop.as_of_date.replace(year=shop.as_of_date.year - 1)
+
+    def thrice(frame: pd.DataFrame) -> pd.DataFrame:
+        return today.answer(frame).assign(expected_value=lambda answers: 3 * answers["expected_value"])
+
+    assert today.level_date == shop.as_of_date
+    assert write(workspace, shop, Scorer(today.answer, old), "version 1").warnings == ()
+    [warning] = write(workspace, shop, Scorer(thrice, old), "version 1").warnings
+    assert f"Season and drift are the model's, of {old}" in warning
+    assert "train a new model" in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize("name", ["historical_rate", "total_spend", "btyd", "zero"])
+def test_a_baseline_that_stands_in_has_the_total_that_history_says(workspace: Workspace, name: str) -> None:
+    shop = workspace.shop()
+    frame = read_snapshots(workspace.warehouse, workspace.contract, [shop.as_of_date]).frame
+    answers = baseline_scorer(workspace, shop, name).answer(frame)
+    expected = fit_level(read_ledger(workspace.warehouse), shop.as_of_date, shop.horizon_days).forecast.total
+    assert answers["expected_value"].sum() == pytest.approx(0.0 if name == "zero" else expected)
+    assert answers["p_return"].between(0, 1).all()
+    np.testing.assert_allclose(answers["p_return"] * answers["value_if_return"], answers["expected_value"])

@@ -132,3 +132,16 @@ def test_a_body_that_does_not_arrive_is_given_up(helpers, registry) -> None:
 @pytest.mark.parametrize("sent", [{}, {"content-type": "text/plain"}])
 def test_every_answer_has_an_id(api: httpx.Client, sent: dict) -> None:
     assert api.post("/explain", content=b"{}", headers=sent).headers["x-request-id"]
+
+
+def test_pages_elsewhere_can_read_our_own_errors(helpers, registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*arguments: object) -> None:
+        raise KeyError(SECRET)
+
+    monkeypatch.setattr("serving.routes.predict._from_features", fail)
+    settings = registry.serving.model_copy(update={"cors_origins": ("https://shop.example",)})
+    with helpers.serving(settings) as client:
+        body = helpers.as_customers(helpers.random_customers(1))
+        response = client.post("/predict", json=body, headers={"Origin": "https://shop.example"})
+    assert response.status_code == 500
+    assert response.headers["access-control-allow-origin"] == "https://shop.example"

@@ -1,6 +1,8 @@
 """GET /customers...: the last scored shop, page by page, always the file that is there now."""
 
+import base64
 import io
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,6 +28,10 @@ def write_shop(file: Path, tables: dict[str, pa.Table]) -> pd.DataFrame:
             connection.execute(f"create table marts.{name} as from rows")
     temporary.replace(file)
     return tables["customer_predictions"].to_pandas()
+
+
+def as_cursor(*parts: object) -> str:
+    return base64.urlsafe_b64encode(json.dumps(parts).encode()).decode()
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +122,16 @@ def test_from_nothing_to_one_shop_to_the_next(shop_api: httpx.Client, file: Path
 
 @pytest.mark.parametrize(
     "query",
-    [{"sort": "name"}, {"limit": 0}, {"limit": 1001}, {"cursor": "x"}, {"cursor": "é"}, {"cursor": "W10="}],
+    [
+        {"sort": "name"},
+        {"limit": 0},
+        {"limit": 1001},
+        {"cursor": "x"},
+        {"cursor": "é"},
+        {"cursor": "W10="},
+        {"cursor": as_cursor("-expected_value", 1.0, "\ud800")},
+        {"cursor": as_cursor("-customer_id", "\ud800", "1"), "sort": "-customer_id"},
+    ],
 )
 def test_wrong_queries_are_refused_by_name(shop_api: httpx.Client, query: dict) -> None:
     response = shop_api.get("/customers", params=query)
@@ -163,3 +178,23 @@ def test_a_shop_that_is_switched_off_is_not_shown(registry, helpers, file: Path,
             assert "switched off by CLV_SCORED_SHOP" in response.json()["detail"]
         some = client.post("/portfolio", json=helpers.as_customers(helpers.random_customers(2))).json()["portfolio"]
         assert some["shop_share"] is None
+
+
+@pytest.mark.parametrize("wanted", ["bytes=0-3", "bytes=abc", "bytes=999999999-", "lines=1-2"])
+def test_files_come_whole_whatever_range_is_asked_for(shop_api: httpx.Client, file: Path, helpers, wanted: str) -> None:
+    """A part would be of no use: the next request makes another file."""
+    write_shop(file, helpers.scored_shop(np.arange(5.0)))
+    for path in ("/customers.parquet", "/model/figures/gain_curve.png"):
+        whole, part = (shop_api.get(path, headers=headers) for headers in ({}, {"Range": wanted}))
+        assert (part.status_code, part.content) == (200, whole.content)
+        assert part.headers["accept-ranges"] == "none"
+
+
+def test_a_shop_without_customers_is_told(shop_api: httpx.Client, file: Path, helpers) -> None:
+    write_shop(file, helpers.scored_shop(np.arange(0.0)))
+    for path in ("/customers", "/customers/00001", "/customers.parquet", "/portfolio"):
+        response = shop_api.get(path)
+        assert response.status_code == 404, path
+        assert "has no customers" in response.json()["detail"]
+    some = shop_api.post("/portfolio", json=helpers.as_customers(helpers.random_customers(2)))
+    assert some.json()["portfolio"]["shop_share"] is None

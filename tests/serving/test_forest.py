@@ -80,9 +80,14 @@ def test_the_answer_is_the_predictors(predictor: Predictor, helpers: ModuleType)
     np.testing.assert_array_equal(mine.value_if_return, theirs.value_if_return)
 
 
-def test_deep_trees_and_models_without_trees_stay_with_xgboost() -> None:
+def test_deep_trees_and_models_without_trees_stay_with_xgboost(caplog: pytest.LogCaptureFixture) -> None:
     assert compiled(random_predictor(seed=1, depth=12, rounds=(3, 3))) is None
-    assert compiled(replace(random_predictor(seed=1, depth=2), hurdles=())) is None
+    shallow = random_predictor(seed=1, depth=2)
+    assert compiled(replace(shallow, hurdles=())) is None
+    bare = xgb.train({"max_depth": 3}, xgb.DMatrix(np.zeros((9, 8)), np.arange(9.0)), 0)
+    hurdles = tuple(replace(hurdle, p_return=bare, value=bare) for hurdle in shallow.hurdles)
+    assert compiled(replace(shallow, hurdles=hurdles)) is None
+    assert not caplog.records
 
 
 def test_trees_that_come_to_mean_something_else_are_found_out(

@@ -7,9 +7,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import duckdb
 import httpx
 import pytest
 
+from serving.features import FeatureStore
+from serving.holder import Holder
+from serving.registry import Registry, Version
 from serving.settings import ServingSettings
 
 
@@ -177,3 +181,84 @@ def test_a_model_that_fails_is_refused(predictor, monkeypatch) -> None:
     monkeypatch.setattr(type(predictor), "predict_matrix", fail)
     with pytest.raises(ModelRefusedError, match=r"smoke prediction fails: ValueError: Feature shape mismatch$"):
         check(predictor, FeatureStore(threads=1))
+
+
+def test_a_registry_that_is_away_is_told_without_its_password(
+    helpers, registry, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    settings = registry.serving.model_copy(update={"tracking_uri": "http://user:s3cret@127.0.0.1:9/x"})
+    with helpers.serving(settings, until_ready=False) as client:
+        eventually(lambda: "is being loaded" not in client.get("/ready").text)
+        assert client.get("/ready").status_code == 503
+        assert "s3cret" not in client.get("/ready").text
+    assert caplog.messages
+    assert "s3cret" not in "".join(caplog.messages)
+
+
+class Fails:
+    """A registry whose one version fails as it is told to."""
+
+    def __init__(self, error: Exception, predictor) -> None:
+        self.error: Exception | None = error
+        self.predictor = predictor
+        self.loads = 0
+
+    def resolve(self) -> Version:
+        return Version("clv", "1", "models:/clv/1")
+
+    def load(self, version: Version) -> tuple:
+        self.loads += 1
+        if self.error:
+            raise self.error
+        return self.predictor, Path()
+
+
+PASSING = [OSError(28, "No space left on device"), MemoryError(), duckdb.OutOfMemoryException("no memory")]
+
+
+@pytest.mark.parametrize("error", PASSING, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("where", ["files", "sql", "prediction"])
+def test_what_the_machine_does_to_a_version_passes(
+    predictor, error: Exception, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    features = FeatureStore(threads=1)
+    registry = Fails(error, predictor)
+    holder = Holder(registry, features, 1)
+    with monkeypatch.context() as patch:
+        if where != "files":
+            registry.error = None
+            broken, name = (features, "check") if where == "sql" else (type(predictor), "predict_matrix")
+            patch.setattr(broken, name, lambda *_: (_ for _ in ()).throw(error))
+        assert [holder.refresh(), holder.refresh()] == [False, False]
+        assert registry.loads == 2
+        assert holder.state.refused is None
+        assert type(error).__name__ in holder.state.trouble
+    registry.error = None
+    assert holder.refresh()
+    assert holder.state.model.version.version == "1"
+
+
+@pytest.mark.parametrize("error", [FileNotFoundError("model.json"), ValueError("no tree")])
+def test_what_is_wrong_with_a_version_stays(predictor, error: Exception) -> None:
+    holder = Holder(Fails(error, predictor), FeatureStore(threads=1), 1)
+    assert [holder.refresh(), holder.refresh()] == [True, True]
+    assert holder._registry.loads == 1
+    assert "can't be loaded" in holder.state.refused.reason
+
+
+def test_files_are_fetched_once_however_often_they_fail(registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each copy of a remote version stays on the disk."""
+    import mlflow
+
+    fetched: list[str] = []
+    download = mlflow.artifacts.download_artifacts
+    monkeypatch.setattr(
+        mlflow.artifacts, "download_artifacts", lambda **named: (fetched.append("once"), download(**named))[1]
+    )
+    monkeypatch.setattr(mlflow.pyfunc, "load_model", lambda *_, **__: (_ for _ in ()).throw(MemoryError()))
+    asked = Registry(registry.settings.tracking_uri, "models:/clv/Production")
+    for _ in range(3):
+        with pytest.raises(MemoryError):
+            asked.load(asked.resolve())
+    assert fetched == ["once"]

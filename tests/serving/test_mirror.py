@@ -259,6 +259,6 @@ def test_looks_that_fail_get_rarer(monkeypatch: pytest.MonkeyPatch) -> None:
             return True
 
     mirror = Mirror(unreachable, "bigquery://some/shop", threads=1, seconds=15)
-    mirror._stop = Clock()
-    mirror._follow()
+    mirror._follower.ending = Clock()
+    mirror._follower._follow()
     assert Clock.waits == [30, 60, 120, 240, 480, 600, 600, 600]

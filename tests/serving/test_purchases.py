@@ -2,12 +2,17 @@
 
 import io
 import json
+import time
+from contextlib import suppress
 
 import httpx
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+
+from serving.problems import Problem
+from serving.purchases import MAX_COLUMNS, read_table
 
 DAY = "2018-06-30"
 
@@ -132,6 +137,12 @@ def test_later_purchases_are_refused_by_row(api: httpx.Client) -> None:
         ("purchased_at", "2018-02-30"),
         ("purchased_at", "2018-02-03T10:00:00Z"),
         ("purchased_at", "2018-02-03 10:00:00+02:00"),
+        ("purchased_at", "2018-02-03 10:00:00 UTC"),
+        ("purchased_at", "2018-02-03 10:00:00 America/Sao_Paulo"),
+        ("purchased_at", "2018-02-03 10:00:00Z "),
+        ("purchased_at", "2018-02-03 10:00:00+03 "),
+        ("purchased_at", "epoch"),
+        ("purchased_at", "2018-2-3"),
         ("purchased_at", "0044-03-15 (BC)"),
         ("purchased_at", None),
         ("amount", "1.234,56"),
@@ -145,12 +156,24 @@ def test_later_purchases_are_refused_by_row(api: httpx.Client) -> None:
         ("item_count", -1),
         ("freight_amount", -0.01),
         ("delivered_date", "infinity"),
+        ("delivered_date", "epoch"),
+        ("delivered_date", "2018-03-01 10:00:00 UTC"),
+        ("delivered_date", "2018-03-01 10:00:00Z "),
         ("colour", "red"),
     ],
 )
 def test_a_wrong_value_is_refused_by_row_and_field(api: httpx.Client, field: str, value) -> None:
     good = {"customer_id": "1", "purchased_at": "2018-06-01", "amount": 10}
     assert errors_of(ask(api, good, {**good, field: value})) == [(2, field)]
+
+
+@pytest.mark.parametrize("blank", [" {}", "{} ", "  {}  "])
+def test_blanks_around_a_time_say_nothing(api: httpx.Client, blank: str) -> None:
+    plain = {"customer_id": "1", "purchased_at": "2018-06-01T09:30", "amount": 10, "delivered_date": "2018-06-03"}
+    spaced = plain | {name: blank.format(plain[name]) for name in ("purchased_at", "delivered_date")}
+    answers = [ask(api, one) for one in (plain, spaced)]
+    assert [answer.status_code for answer in answers] == [200, 200], answers[1].text
+    assert answers[0].json() == answers[1].json()
 
 
 def test_nan_is_no_amount(api: httpx.Client) -> None:
@@ -176,6 +199,8 @@ def test_an_order_of_two_customers_is_refused(api: httpx.Client) -> None:
         (b'{"purchases": [{}]}', "Expected the as-of day"),
         (b'{"as_of": 20180630, "purchases": [{}]}', "Expected the as-of day"),
         (b'{"as_of": "30.06.2018", "purchases": [{}]}', "found '30.06.2018'"),
+        (b'{"as_of": "2018-W26-6", "purchases": [{}]}', "found '2018-W26-6'"),
+        (b'{"as_of": null, "purchases": [{}]}', "Expected the as-of day as text YYYY-MM-DD."),
         (b'{"as_of": "2018-06-30", "purchases": [{}], "x": 1}', "Field x: Field is unknown"),
         (b'{"as_of": "2018-06-30", "purchases": ' + b"[" * 200_000, "not JSON"),
     ],
@@ -221,3 +246,60 @@ def test_a_small_parquet_can_not_stand_for_gigabytes(api: httpx.Client) -> None:
     response = api.post("/predict/purchases", params={"as_of": DAY}, content=bomb, headers=PARQUET)
     assert errors_of(response)[0] == (1, "customer_id")
     assert "100,000 errors in all" in response.json()["detail"]
+
+
+def wide(columns: int) -> pd.DataFrame:
+    """A log of so many columns, most of which nobody knows."""
+    return LOG.assign(**{f"extra {number}": None for number in range(columns - LOG.shape[1])})
+
+
+@pytest.mark.parametrize(("columns", "status"), [(MAX_COLUMNS, 200), (MAX_COLUMNS + 1, 422)])
+def test_columns_are_bounded(api: httpx.Client, columns: int, status: int) -> None:
+    log = wide(columns)
+    for content, headers in ((log.to_csv(index=False).encode(), CSV), (as_parquet(log), PARQUET)):
+        answer = api.post("/predict/purchases", params={"as_of": DAY}, content=content, headers=headers)
+        assert answer.status_code == status, answer.text
+        if status == 422:
+            assert "more than 200 columns" in answer.json()["detail"]
+        else:
+            assert "extra 19 and 176 more." in answer.json()["warnings"][0]
+
+
+@pytest.mark.parametrize("head", ["{}", "\ufeff{}", "\n\r\n{}", '"a\nb",{}', '"a,b""",{}', 'a"b,{}'])
+def test_columns_are_counted_in_the_first_line(head: str) -> None:
+    """However it is written; a whole body of commas takes no time."""
+    for count, is_refused in ((150, False), (10_000_000, True)):
+        body = head.format("x," * count).encode() + b"x\n" + b"," * 200
+        if is_refused:
+            with pytest.raises(Problem, match="more than 200 columns"):
+                read_table(body, "text/csv", 10)
+        else:
+            with suppress(Problem):  # rows of another length
+                read_table(body, "text/csv", 10)
+
+
+def test_a_name_as_long_as_a_body_takes_no_time() -> None:
+    started = time.monotonic()
+    for body in (b'"' + b'x""' * 10_000_000, b'"' + b"x" * 30_000_000 + b'",' + b"y," * 300):
+        with pytest.raises(Problem, match=r"CSV|columns"):
+            read_table(body, "text/csv", 10)
+    assert time.monotonic() - started < 10
+
+
+def test_names_of_columns_are_cut(api: httpx.Client) -> None:
+    long = "x" * 5_000
+    for log in (LOG.assign(**{long: 1}), LOG.drop(columns="amount").assign(**{long: 1})):
+        content = log.to_csv(index=False).encode()
+        answer = api.post("/predict/purchases", params={"as_of": DAY}, content=content, headers=CSV)
+        assert len(answer.text) < 2_000
+        assert "x" * 50 in answer.text
+
+
+def test_many_columns_take_no_longer_each() -> None:
+    log = pa.table({"customer_id": ["a"], **{f"extra {number}": pa.nulls(1) for number in range(20_000)}})
+    buffer = io.BytesIO()
+    pq.write_table(log, buffer)
+    started = time.monotonic()
+    with pytest.raises(Problem, match="more than 200 columns"):
+        read_table(buffer.getvalue(), PARQUET["content-type"], 10)
+    assert time.monotonic() - started < 5

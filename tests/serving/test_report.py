@@ -5,12 +5,16 @@ import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from clv.errors import UnavailableError
 from clv.home import Home
 from experiments.registry import Registry
 from experiments.tracking import Tracker
+from serving.registry import Record, Version
+from serving.report import Reporter
 
 BACKTEST = {
     "as_of_date": "2018-06-30",
@@ -79,3 +83,43 @@ def eventually(condition: Callable[[], bool], seconds: float = 30) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+class Counted:
+    """A registry that counts who asks, and is away if it is told to be."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.is_away = False
+
+    def record(self, version: Version) -> Record:
+        self.asked += 1
+        if self.is_away:
+            raise UnavailableError("Nobody there.")
+        return Record(metrics={"normalized_gini": 0.5}, backtest_figure=b"PNG")
+
+
+def test_the_registry_is_asked_once_in_a_while_even_if_it_is_away(tmp_path: Path) -> None:
+    def served(version: str) -> SimpleNamespace:
+        return SimpleNamespace(version=Version("clv", version, version), header={}, about={}, folder=tmp_path)
+
+    registry = Counted()
+    registry.is_away = True
+    reporter = Reporter(registry, seconds=15)
+    assert [reporter.report(served("1"))["trouble"] for _ in range(3)] == ["Nobody there."] * 3
+    assert reporter.backtest_figure(served("1")) is None
+    assert registry.asked == 1
+    reporter.report(served("2"))
+    assert registry.asked == 2
+
+    registry = Counted()
+    reporter = Reporter(registry, seconds=0)
+    assert reporter.report(served("1"))["trouble"] is None
+    registry.is_away = True
+    away = reporter.report(served("1"))
+    assert (away["trouble"], away["metrics"]) == ("Nobody there.", {"normalized_gini": 0.5})
+    assert reporter.backtest_figure(served("1")) == b"PNG"
+    assert reporter.report(served("2"))["metrics"] == {}
+    assert registry.asked == 4
+    registry.is_away = False
+    assert reporter.report(served("2"))["trouble"] is None

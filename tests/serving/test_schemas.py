@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from serving.customers import Coder, Customers
 from serving.problems import Problem
-from serving.schemas import CustomerReader, features_model
+from serving.schemas import CustomerReader, allowed_value, features_model
 
 MOST = 3
 
@@ -154,3 +154,19 @@ def test_the_service_encodes_as_the_model_does(helpers: ModuleType, predictor) -
 
 def test_the_documented_model_is_that_of_the_contract(helpers: ModuleType) -> None:
     assert list(features_model(helpers.CONTRACT.to_json()).model_fields) == helpers.CONTRACT.names
+
+
+@pytest.mark.parametrize(
+    ("kind", "minimum", "maximum", "values", "value"),
+    [
+        ("category", None, None, ["b", "a"], "b"),
+        ("category", None, None, [], ""),
+        ("number", 1, 10, None, 1),
+        ("number", None, None, None, 0),
+        ("number", None, -3, None, -3),
+        ("number", None, 3, None, 0),
+    ],
+)
+def test_an_allowed_value_is_allowed(kind: str, minimum, maximum, values, value) -> None:
+    feature = {"kind": kind, "minimum": minimum, "maximum": maximum}
+    assert allowed_value(feature, values) == value

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from streamlit_app import batches
+from streamlit_app import batches, campaign
 from streamlit_app.client import ApiError, Client
 
 
@@ -52,6 +52,23 @@ def test_a_file_asked_in_parts_gets_the_answer_of_the_whole(api, helpers, monkey
     assert curve["customers"].iloc[-1] == 90
     assert (curve["expected_value_low"] < curve["expected_value"]).all()
     assert "3 parts" in parts.totals["note"]
+
+
+def test_the_answer_of_a_file_in_parts_can_be_planned_with() -> None:
+    """Numbers of customers are whole ones, by which a campaign finds its rows."""
+
+    def total(values: list[float]) -> dict:
+        sums = ("expected_value", "expected_value_low", "expected_value_high", "expected_returners")
+        curve = [{"customers": k, **dict.fromkeys(sums, sum(values[:k]))} for k in range(1, len(values) + 1)]
+        return {**curve[-1], "expected_returners_low": 0.0, "expected_returners_high": 9.0, "note": "", "curve": curve}
+
+    values = [[100.0, 10.0, 1.0], [50.0, 2.0]]
+    joined = batches._joined([pd.DataFrame({"expected_value": one}) for one in values], [total(one) for one in values])
+    best = sorted(values[0] + values[1], reverse=True)
+    assert [point["customers"] for point in joined["curve"]] == [1, 2, 3, 4, 5]
+    plan = campaign.plan(best, joined["curve"], cost=4, margin=0.5)
+    assert plan.profits["profit"].tolist() == [0, 46, 67, 68, 65, 61.5]
+    assert plan.profits["revenue_low"].tolist() == [0, *np.cumsum(best)]
 
 
 def test_bad_rows_are_named_by_their_place_in_the_file(api, helpers, monkeypatch: pytest.MonkeyPatch) -> None:

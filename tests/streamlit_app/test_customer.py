@@ -1,7 +1,11 @@
 """The page Customer: search, figures, explanation and what-if are the API's."""
 
+import json
+
+import pandas as pd
 import pytest
 
+from streamlit_app import batches, shop
 from streamlit_app.client import ApiError, Client
 from streamlit_app.money import Style
 
@@ -98,3 +102,18 @@ def test_a_service_that_goes_away_is_told_where_it_is_missed(open_page, scored_a
     page.run(page.app.slider[0].set_value(page.app.slider[0].max))
     assert "It is gone." in page.app.error[0].value
     assert page.metrics["Rank"] == "1"
+
+
+@pytest.mark.parametrize(("time", "amount"), [("2018-03-01 14:05:00 UTC", "5"), ("2018-03-01", "1_000")])
+def test_purchases_only_the_service_can_read_are_named(time: str, amount: str) -> None:
+    log = pd.DataFrame({"customer_id": "a", "purchased_at": ["2018-01-01", time], "amount": ["1", amount]}, dtype="str")
+    with pytest.raises(ApiError, match=f"Row 2: '{amount}' at '{time}' can't be read") as caught:
+        shop._per_day(log)
+    assert caught.value.trouble == "input"
+
+
+def test_whole_numbers_of_a_features_file_can_be_sent_again() -> None:
+    contract = [{"name": "recency_days", "kind": "number"}, {"name": "state", "kind": "category"}]
+    file = pd.DataFrame({"customer_id": ["a"], "recency_days": ["3"], "state": [None]}, dtype="str")
+    features = shop._from_file(batches.typed(file, contract), "a")
+    assert json.loads(json.dumps(features)) == {"recency_days": 3, "state": None}

@@ -129,6 +129,65 @@ UNREADABLE = {
 }
 
 
+ODD = {
+    b"customer_id,date,amount\n1,2018-03-01T14:05:00Z,5\n2,2018-04-01T14:05:00Z,6\n": "Row 1, column date: expected a "
+    "local time",
+    b"customer_id,date,amount\n1,2018-03-01,5\n2,2018-04-01 14:05:00 UTC,6\n": "found '2018-04-01 14:05:00 UTC'",
+    b"customer_id,date,amount\n1,2018-03-01,5\n2,9999-12-31,6\n": "Row 2, column date: '9999-12-31' lies in the future",
+    b"customer_id,date,amount\n1,soon,5\n2,later,6\n": "Row 1, column date: expected a date",
+    b"customer_id,date,amount\n1,,5\n2,,6\n": "Column date is empty",
+    b"customer_id,date,amount\n1,2018-03-01,5,x\n2,2018-04-01,6,y\n": "The rows hold 4 values",
+    "customer_id,date,amount\n1,2018-03-01,5\n".encode("utf-16"): "Line 1 of the file is not UTF-8",
+    "customer_id,date,amount\n1,2018-03-01,5\n".encode("utf-16-le"): "is not text in UTF-8",
+    bytes(range(256)) * 20: "is not",
+}
+
+
+def test_odd_files_are_refused_in_a_sentence(page) -> None:
+    for content, message in ODD.items():
+        page.upload(content)
+        assert message in page.app.error[0].value, content
+
+
+ASKED = {
+    "customer_id;date;amount\n1;2018-03-01;5\n": None,
+    "customer_id,date,amount\n1,2018-03-01,5,\n2,2018-04-01,6,\n": None,
+    "customer_id, date, amount\n1, 2018-03-01, 5\n": None,
+    "customer_id,date,date,amount,amount\n1,2018-03-01,2018-03-02,5,6\n": None,
+    ",".join(["customer_id", "date", "amount", *(f"c{number}" for number in range(300))])
+    + "\n1,2018-03-01,5"
+    + ",x" * 300: None,
+    "customer_id,date,amount\n,2018-03-01,5\n,2018-03-02,5\n": "Row 1, column customer_id: ",
+    "customer_id,date,amount\n1,2018-03-01,\n2,2018-03-02,\n": "Row 1, column amount: ",
+    "customer_id,date,amount\n1,0218-03-01,5\n": "Row 1, column date: ",
+}
+
+
+def test_unusual_files_are_asked_about(page) -> None:
+    for content, refused in ASKED.items():
+        page.upload(content).press("Predict")
+        if refused is None:
+            assert not page.app.error, page.app.error[0].value
+            assert "1" in set(page.customers["customer_id"])
+        else:
+            assert refused in page.app.error[0].value
+
+
+def test_one_column_is_no_log(page) -> None:
+    page.upload("customer_id\n1\n2\n")
+    assert any("Choose the columns" in info.value for info in page.app.info)
+
+
+def test_a_column_chosen_twice_is_refused(page, log: str) -> None:
+    page.upload(log)
+    page.run(page.box("Order (optional)").select("Customer"))
+    assert "Column Customer is chosen for Customer and Order; expected a column of its own for each." in (
+        page.app.error[0].value
+    )
+    page.run(page.box("Order (optional)").select("Invoice"))
+    assert not page.app.error
+
+
 def test_unreadable_files(page) -> None:
     for content, message in UNREADABLE.items():
         page.upload(content)

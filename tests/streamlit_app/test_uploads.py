@@ -45,6 +45,29 @@ def test_values_that_can_not_be_read_are_left_for_the_api_to_name() -> None:
     assert sent["amount"].tolist() == ["1234.50", "x"]
 
 
+@pytest.mark.parametrize(
+    ("has_comma", "amounts", "sent"),
+    [
+        (False, ["1,234.50", "-1,234,567.5", "5.0", "1,50", "x"], ["1234.50", "-1234567.5", "5.0", "1,50", "x"]),
+        (
+            True,
+            ["1.234,50", "-1.234.567,5", "1.234", "1,50", "x", None],
+            ["1234.50", "-1234567.5", "1234", "1.50", "x"],
+        ),
+    ],
+)
+def test_groups_of_thousands_are_read_as_clv_load_does(has_comma: bool, amounts: list, sent: list[str]) -> None:
+    log = log_of("2018-03-01").iloc[[0] * len(amounts)].assign(v=pd.Series(amounts, dtype="str").to_numpy())
+    found = uploads.purchases_of(log, uploads.Matching("c", "when", "v", has_decimal_comma=has_comma))["amount"]
+    assert found.dropna().tolist() == sent
+
+
+def test_a_decimal_point_among_commas_is_refused_not_multiplied() -> None:
+    log = log_of("2018-03-01", "2018-03-02").assign(v=["1.234,50", "12.50"])
+    with pytest.raises(InputError, match=r"Row 2, column v: expected an amount such as 1.234,56, found '12.50'"):
+        uploads.purchases_of(log, uploads.Matching("c", "when", "v", has_decimal_comma=True))
+
+
 def test_ids_are_read_verbatim() -> None:
     assert uploads.read_csv(b"\xef\xbb\xbfid,n\r\n00001,NA\r\nnull,\r\n")["id"].tolist() == ["00001", "null"]
 
@@ -68,3 +91,86 @@ def test_a_stray_row_long_after_the_rest_does_not_move_the_as_of_day() -> None:
     log = pd.DataFrame({"customer_id": [*customers, "late"], "purchased_at": [*days, "2018-09-01"]})
     assert uploads.as_of_day(log) == date(2018, 4, 30)
     assert uploads.as_of_day(log.assign(purchased_at="soon")) is None
+
+
+def log_of(*times: str, amount: str = "1") -> pd.DataFrame:
+    return pd.DataFrame({"c": ["a"] * len(times), "when": times, "v": amount}, dtype="str")
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        "2018-03-01T14:05:00Z",
+        "2018-03-01 14:05:00 +0000",
+        "2018-03-01T14:05:00.123-03:00",
+        "2018-03-01 14:05 UTC",
+        "2018-03-01 14:05:00 America/Sao_Paulo",
+        "2018-03-01T14:05:00-03:00[America/Sao_Paulo]",
+        "20180301T140500Z",
+        "31/03/2018 14:05 GMT",
+        "2018-03-01 02:05 PM",
+    ],
+)
+@pytest.mark.parametrize("others", [(), ("2018-02-01 10:00:00", "2018-02-01T10:00:00+02:00")])
+def test_times_with_a_zone_are_refused_wherever_they_are(found: str, others: tuple[str, ...]) -> None:
+    log = log_of("2018-01-01 09:00:00", found, *others)
+    matching = uploads.Matching("c", "when", "v", date_format=uploads.guess_date_format(log["when"]))
+    with pytest.raises(InputError) as caught:
+        uploads.purchases_of(log, matching)
+    assert str(caught.value) == (
+        "Row 2, column when: expected a local time such as 2018-03-01 14:05:00, with no zone after it, found "
+        f"'{found}'."
+    )
+
+
+def test_local_times_in_all_forms_are_taken() -> None:
+    times = ["2018-03-01", "2018-03-01 14:05", "2018-03-01T14:05:00.123456", "20180301", "31/03/2018 14:05", "soon"]
+    for time in times:
+        assert len(uploads.purchases_of(log_of(time), uploads.Matching("c", "when", "v"))) == 1
+
+
+def test_days_of_times_with_a_zone_never_break_a_page() -> None:
+    log = pd.DataFrame({"purchased_at": ["2018-03-01T14:05:00Z", "2018-03-02 10:00", "2018-03-03 14:05:00 UTC"]})
+    assert uploads.days_of(log).isna().tolist() == [False, False, True]
+    assert uploads.is_after(log, date(2018, 3, 1)).tolist() == [False, True, False]
+
+
+def test_spaces_around_values_say_nothing() -> None:
+    """As for ``clv load``; "a, b" after a comma is a common way of writing."""
+    log = log_of(" 2018-03-01 ", "2018-03-02", amount=" 1,50 ")
+    assert uploads.guess_date_format(log["when"]) == next(iter(uploads.DATE_FORMATS))
+    assert uploads.guess_decimal_comma(log["v"])
+    sent = uploads.purchases_of(log, uploads.Matching("c", "when", "v", has_decimal_comma=True))
+    assert uploads.as_of_day(sent.rename(columns={"c": "customer_id"})) == date(2018, 3, 2)
+    assert sent["amount"].tolist() == ["1.50", "1.50"]
+
+
+def test_days_in_the_future_are_refused_as_clv_load_does() -> None:
+    purchases = uploads.purchases_of(log_of("2018-03-01", "9999-12-31"), uploads.Matching("c", "when", "v"))
+    with pytest.raises(InputError, match="Row 2, column when: '9999-12-31' lies in the future; expected no day after"):
+        uploads.check_days(purchases, "when", date(2018, 3, 2))
+    uploads.check_days(purchases.iloc[:1], "when", date(2018, 3, 1))
+
+
+@pytest.mark.parametrize(("times", "says"), [((None, "soon", "later"), "Row 2, .*found 'soon'"), ((None,), "empty")])
+def test_a_column_without_any_date_is_refused(times: tuple, says: str) -> None:
+    with pytest.raises(InputError, match=f"olumn when.*{says}|{says}"):
+        uploads.check_days(pd.DataFrame({"purchased_at": pd.Series(times, dtype="str")}), "when", date(2018, 3, 2))
+
+
+@pytest.mark.parametrize("end", [",", ",,", ", "])
+def test_delimiters_at_the_end_of_rows_shift_nothing(end: str) -> None:
+    log = uploads.read_csv(f"customer,date,amount\n00001,2018-03-01,5{end}\n,2018-04-01,6{end}\n".encode())
+    assert log.columns.tolist() == ["customer", "date", "amount"]
+    assert log.index.tolist() == [0, 1]
+    assert log.fillna("").values.tolist() == [["00001", "2018-03-01", "5"], ["", "2018-04-01", "6"]]
+
+
+def test_a_column_is_one_thing_only() -> None:
+    with pytest.raises(InputError, match="Column c is chosen for Customer and Order; expected a column of its own"):
+        uploads.Matching("c", "when", "v", "c")
+
+
+def test_more_values_than_columns_are_refused() -> None:
+    with pytest.raises(InputError, match="The rows hold 4 values, but the header names 3 columns"):
+        uploads.read_csv(b"customer,date,amount\n1,2018-03-01,5,x\n2,2018-04-01,6,\n")
