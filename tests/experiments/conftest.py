@@ -17,9 +17,9 @@ from typing import Any
 from unittest import mock
 
 import duckdb
-import mlflow
 import pytest
 from filelock import FileLock
+from mlflow import MlflowClient
 from mlflow.tracking._tracking_service.utils import _artifact_repos_cache
 
 from clv.synth import write_shop
@@ -166,9 +166,8 @@ class Lab:
 
     def register_again(self) -> str:
         """Version 1's model as one more version, which takes no training."""
-        mlflow.set_tracking_uri(f"sqlite:///{self.home / 'mlflow.db'}")
-        mlflow.set_registry_uri(mlflow.get_tracking_uri())
-        client = mlflow.MlflowClient()
+        store = f"sqlite:///{self.home / 'mlflow.db'}"
+        client = MlflowClient(store, store)
         first = client.get_model_version("clv", "1")
         return str(client.create_model_version("clv", first.source, first.run_id, tags=first.tags).version)
 

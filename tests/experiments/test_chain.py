@@ -10,7 +10,6 @@ from pathlib import Path
 
 import duckdb
 import httpx
-import mlflow
 import numpy as np
 import pandas as pd
 import pytest
@@ -35,8 +34,8 @@ def workspace(chain) -> Workspace:
 
 @pytest.fixture(scope="module")
 def client(chain) -> MlflowClient:
-    mlflow.set_tracking_uri(Settings(home=chain.home).tracking_uri)
-    return MlflowClient()
+    store = Settings(home=chain.home).tracking_uri
+    return MlflowClient(store, store)
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 import json
 
-import mlflow
 import numpy as np
 import pandas as pd
 import pytest
@@ -65,8 +64,8 @@ def test_the_service_says_the_same_of_the_whole_shop(chain, predictor: Predictor
 
 
 def test_the_run_shows_the_total_with_its_interval_and_the_record(chain, predictor: Predictor) -> None:
-    mlflow.set_tracking_uri(Settings(home=chain.home).tracking_uri)
-    client = MlflowClient()
+    store = Settings(home=chain.home).tracking_uri
+    client = MlflowClient(store, store)
     run = client.get_run(client.get_model_version("clv", "1").run_id)
     metrics, facts = run.data.metrics, predictor.about["level"]
     assert metrics["total_interval_low"] < metrics["total_expected"] < metrics["total_interval_high"]
