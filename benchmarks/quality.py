@@ -353,7 +353,7 @@ def bars(rows: Sequence[Row]) -> list[str]:
                 if "3%" in one.shop
                 else f", bar {BAR:.0%}: " + ("reached" if one.oracle_share.estimate >= BAR else "MISSED")
             )
-            lines.append(f"- {one.shop}: {one.oracle_share.estimate:.1%} of the oracle's Gini{reached}")
+            lines.append(f"- {one.shop}: {one.oracle_share.estimate:.2%} of the oracle's Gini{reached}")
     return lines
 
 

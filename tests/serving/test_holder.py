@@ -230,12 +230,15 @@ def test_what_the_machine_does_to_a_version_passes(
             registry.error = None
             broken, name = (features, "check") if where == "sql" else (type(predictor), "predict_matrix")
             patch.setattr(broken, name, lambda *_: (_ for _ in ()).throw(error))
-        assert [holder.refresh(), holder.refresh()] == [False, False]
+        assert [holder.refresh(), holder.refresh()] == [True, True]  # there is no model yet: it is waited for
         assert registry.loads == 2
         assert holder.state.refused is None
         assert type(error).__name__ in holder.state.trouble
     registry.error = None
     assert holder.refresh()
+    assert holder.state.model.version.version == "1"
+    monkeypatch.setattr(registry, "resolve", lambda: (_ for _ in ()).throw(error))
+    assert not holder.refresh()  # there is one: looks may get rarer
     assert holder.state.model.version.version == "1"
 
 
