@@ -172,9 +172,14 @@ class _Cells:
             age = np.log1p(np.maximum((begin + last) / 2 - won.first, 0) / WEEK)
             exposure[:, column] = np.bincount(cohort, days, cohorts)
             log_age[:, column] = np.bincount(cohort, days * age, cohorts)
-        later = known.rows((known.day > known.first) & (known.day > cutoff - WEEK * weeks))
+        # what comes back from who has bought nothing since the first purchase lowers no label, as none is below 0
+        later = known.rows(~known.is_first & (known.day > cutoff - WEEK * weeks))
         at = (later.first - self.start) // COHORT_STEP, weeks - 1 - (cutoff - later.day) // WEEK
         np.add.at(spend, at, later.amount)
+        # a cell with more returns than purchases is at the expense of the week's others: clipped, it would count as 0
+        bought = np.maximum(spend, 0.0)
+        total = bought.sum(axis=0)
+        spend = bought * (np.maximum(spend.sum(axis=0), 0.0) / np.where(total > 0, total, 1.0))
 
         rows, columns = np.nonzero(exposure)
         self.week = week[columns].astype(np.float64)
@@ -183,7 +188,7 @@ class _Cells:
         self.log_age = log_age[rows, columns] / self.exposure
         self.cohort_week = (rows + 0.5) * COHORT_STEP / WEEK
         self.day = cutoff + WEEK * (self.week - 0.5)
-        self.spend = np.maximum(spend[rows, columns], 0.0)[self.past]
+        self.spend = spend[rows, columns][self.past]
         self.dispersion = _dispersion(known)
 
     def by_week(self, spend: Array) -> Array:
@@ -218,9 +223,8 @@ class _Cells:
 
 def _dispersion(known: Ledger) -> float:
     """Variance over mean of a sum of repeat purchases; while they are few, first ones have a say in it."""
-    is_repeat = known.day > known.first
     square, amount, purchases = (
-        np.array([each[is_repeat].sum(), each[~is_repeat].sum()])
+        np.array([each[~known.is_first].sum(), each[known.is_first].sum()])
         for each in (known.square, np.abs(known.amount), known.purchases)
     )
     weight = np.array([1.0, FIRST_PURCHASES / max(float(purchases[1]), 1.0)])

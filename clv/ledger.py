@@ -25,7 +25,10 @@ class Ledger:
     Attributes
     ----------
     first, day
-        Days since 1970: of the customers' first purchase, and of the spending, never before it. One row per pair.
+        Days since 1970: of the customers' first purchase, and of the spending, never before it.
+    is_first
+        Whether these are first purchases, or returns from customers who had bought nothing else. One row for each of
+        `first`, `day` and this.
     purchases
         Purchases; where `first` and `day` are the same, the number of customers won on that day.
     amount, square
@@ -34,6 +37,7 @@ class Ledger:
 
     first: Days
     day: Days
+    is_first: NDArray[np.bool_]
     purchases: Array
     amount: Array
     square: Array
@@ -42,13 +46,17 @@ class Ledger:
     def of(cls, customer: ArrayLike, day: ArrayLike, amount: ArrayLike) -> Self:
         """Sum up purchases, one row per customer and day; a day with a negative amount is a return."""
         rows = pd.DataFrame({"customer": customer, "day": np.asarray(day, dtype=np.int64), "amount": amount})
-        first = rows[rows["amount"] > 0].groupby("customer")["day"].min().rename("first")
-        rows = rows.join(first, on="customer", how="inner").query("day >= first")
         rows = rows.assign(purchases=rows["amount"] > 0, square=rows["amount"] ** 2)
-        sums = rows.groupby(["first", "day"])[["purchases", "amount", "square"]].sum().reset_index()
+        first = rows[rows["purchases"]].groupby("customer")["day"].min().rename("first")
+        rows = rows.join(first, on="customer", how="inner").query("day >= first")
+        second = rows.query("purchases and day > first").groupby("customer")["day"].min().rename("second")
+        rows = rows.join(second, on="customer")
+        rows["is_first"] = ~(rows["day"] >= rows["second"]) & (rows["amount"] != 0)
+        sums = rows.groupby(["first", "day", "is_first"])[["purchases", "amount", "square"]].sum().reset_index()
         return cls(
             sums["first"].to_numpy(np.int64),
             sums["day"].to_numpy(np.int64),
+            sums["is_first"].to_numpy(np.bool_),
             *(sums[name].to_numpy(np.float64) for name in ("purchases", "amount", "square")),
         )
 
@@ -58,6 +66,7 @@ class Ledger:
             self,
             first=self.first[chosen],
             day=self.day[chosen],
+            is_first=self.is_first[chosen],
             purchases=self.purchases[chosen],
             amount=self.amount[chosen],
             square=self.square[chosen],
@@ -93,24 +102,43 @@ def read_ledger(warehouse: Warehouse) -> Ledger:
             from intermediate.int_purchases
             where is_purchase
             group by customer_key
+        ),
+        seconds as (
+            select days.customer_key, min(days.purchase_date) as second_date
+            from intermediate.int_purchases as days
+            inner join firsts on days.customer_key = firsts.customer_key
+            where days.is_purchase and days.purchase_date > firsts.first_date
+            group by days.customer_key
+        ),
+        days as (
+            select
+                firsts.first_date,
+                days.purchase_date,
+                coalesce(days.purchase_date < seconds.second_date, true) and days.amount <> 0 as is_first,
+                days.is_purchase,
+                days.amount
+            from intermediate.int_purchases as days
+            inner join firsts on days.customer_key = firsts.customer_key
+            left join seconds on days.customer_key = seconds.customer_key
+            where days.purchase_date >= firsts.first_date
         )
         select
-            firsts.first_date,
-            days.purchase_date,
-            sum(case when days.is_purchase then 1 else 0 end) as purchases,
-            sum(days.amount) * 1e0 as amount,
-            sum(days.amount * 1e0 * days.amount) as square
-        from intermediate.int_purchases as days
-        inner join firsts on days.customer_key = firsts.customer_key
-        where days.purchase_date >= firsts.first_date
-        group by firsts.first_date, days.purchase_date
-        order by firsts.first_date, days.purchase_date
+            first_date,
+            purchase_date,
+            is_first,
+            sum(case when is_purchase then 1 else 0 end) as purchases,
+            sum(amount) * 1e0 as amount,
+            sum(amount * 1e0 * amount) as square
+        from days
+        group by first_date, purchase_date, is_first
+        order by first_date, purchase_date, is_first
         """
     )
     first, day = (
         table.column(name).to_numpy().astype("datetime64[D]").astype(np.int64)
         for name in ("first_date", "purchase_date")
     )
-    return Ledger(
-        first, day, *(table.column(name).to_numpy().astype(np.float64) for name in ("purchases", "amount", "square"))
+    purchases, amount, square = (
+        table.column(name).to_numpy().astype(np.float64) for name in ("purchases", "amount", "square")
     )
+    return Ledger(first, day, table.column("is_first").to_numpy().astype(np.bool_), purchases, amount, square)

@@ -58,6 +58,8 @@ class TransformReport:
         cutoffs were left as they were, because nothing they are made from has changed.
     tests
         Names of the data and unit tests, all of which passed.
+    last_purchase_date
+        Of all that is loaded; the as-of day may lie before or after it.
     """
 
     source: str
@@ -72,6 +74,7 @@ class TransformReport:
     models: tuple[Model, ...]
     tests: tuple[str, ...]
     seconds: float
+    last_purchase_date: date
 
     @property
     def changes(self) -> str:
@@ -430,4 +433,5 @@ def _describe(
         ),
         tests=tuple(sorted(node["name"] for node in nodes if node["kind"] in ("test", "unit_test"))),
         seconds=time.monotonic() - started,
+        last_purchase_date=shop.last_purchase_date,
     )

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from clv.transform import TransformReport
 
 
+LONG_SILENCE_DAYS = 30
+"""With more days than these between the last purchase and the as-of day, sales may be missing."""
+
+
 def load(
     workspace: Workspace,
     paths: Sequence[Path],
@@ -61,4 +65,10 @@ def transform(
             f"{report.snapshot_count:,} snapshots at {len(report.cutoffs)} cutoffs, {len(report.tests)} tests passed"
         )
     workspace.console.note(report.changes)
+    silence = (report.as_of_date - report.last_purchase_date).days
+    if silence > LONG_SILENCE_DAYS:
+        workspace.console.warn(
+            f"As-of day {report.as_of_date} is {silence} days after the last purchase, which count as days without "
+            "a sale; if sales are missing, load them or choose an earlier --as-of."
+        )
     return report
