@@ -17,6 +17,7 @@ from typing import Any
 from unittest import mock
 
 import duckdb
+import mlflow
 import pytest
 from filelock import FileLock
 from mlflow import MlflowClient
@@ -167,6 +168,7 @@ class Lab:
     def register_again(self) -> str:
         """Version 1's model as one more version, which takes no training."""
         store = f"sqlite:///{self.home / 'mlflow.db'}"
+        mlflow.set_tracking_uri(store)  # where the source is looked up
         client = MlflowClient(store, store)
         first = client.get_model_version("clv", "1")
         return str(client.create_model_version("clv", first.source, first.run_id, tags=first.tags).version)
