@@ -33,13 +33,12 @@ from fastapi import FastAPI, Request, Response
 
 from benchmarks.record import OUTPUT_HELP, save
 from clv.models.model import Model
-from clv.models.recipe import Recipe
+from clv.models.recipe import COVARIATE_WEIGHT, Recipe
 from clv.predictor import Predictor
 from clv.settings import Settings
 from clv.snapshots import read_snapshots
 from experiments.console import Console
 from experiments.tracking import Tracker
-from experiments.tune import COVARIATE_WEIGHT
 from experiments.workspace import Workspace
 from serving.server import listen
 
