@@ -1,4 +1,4 @@
-"""Following something that changes elsewhere: looks at it in a thread of their own."""
+"""Following something that changes elsewhere, in a thread of its own."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Callable
 
 
 class Follower:
-    """Looks again and again; the wait doubles with every look in a row that fails.
+    """Looks again and again, and waits twice as long after each look in a row that asks for it.
 
     Parameters
     ----------
     name
         Of the thread.
     look
-        Looks once; whether there was no trouble. Must not raise.
+        Looks once; False to wait longer, as after trouble. Must not raise.
     seconds
         Time between two looks.
     longest

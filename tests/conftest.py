@@ -38,22 +38,23 @@ def repository() -> Path:
     return REPOSITORY
 
 
+def _real(path: Path, why: str) -> Path:
+    """A file that is not in the repository; tests of it are skipped where it is missing."""
+    if not path.exists():
+        pytest.skip(f"{why}; with it at {path} this runs")
+    return path
+
+
 @pytest.fixture(scope="session")
 def olist_zip() -> Path:
     """The real download."""
-    path = DATA / "olist" / "brazilian-ecommerce.zip"
-    if not path.exists():
-        pytest.skip(f"Olist's licence forbids to ship its data; with the download at {path} this runs")
-    return path
+    return _real(DATA / "olist" / "brazilian-ecommerce.zip", "Olist's licence forbids to ship its data")
 
 
 @pytest.fixture(scope="session")
 def cdnow_log() -> Path:
     """The CDNOW log as it is published, separated by spaces."""
-    path = DATA / "cdnow" / "CDNOW_master.txt"
-    if not path.exists():
-        pytest.skip(f"the CDNOW log is not ours to ship; with it at {path} this runs")
-    return path
+    return _real(DATA / "cdnow" / "CDNOW_master.txt", "the CDNOW log is not ours to ship")
 
 
 @pytest.fixture(scope="session")

@@ -120,7 +120,7 @@ def test_a_page_works_as_its_reader_would_follow_it(
     page: str, full_scale: bool, desk: Desk, request: pytest.FixtureRequest
 ) -> None:
     if not full_scale:
-        pytest.skip("walked at full scale, by `make check`")
+        pytest.skip("walked by `make check`")
     if DESKS[page] is with_bigquery:
         desk.settings.update(request.getfixturevalue("bigquery_facade").environment)
     DESKS[page](desk)

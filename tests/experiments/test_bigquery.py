@@ -69,7 +69,7 @@ def test_the_gate_judges_on_bigquery_as_on_duckdb(
 ) -> None:
     """Features, level, leaks and the test out of time: the same report; then the version is in Production."""
     if not full_scale:
-        pytest.skip("the gate twice: --scale full")
+        pytest.skip("the gate twice: `make check` runs it")
     home = copy_of_lab.home
     copy_of_lab.register_again()
     copy_tables(home, warehouse)

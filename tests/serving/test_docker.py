@@ -193,7 +193,7 @@ def test_the_whole_system_over_the_registry_server(
 ) -> None:
     """The MLflow server of compose.yaml, a model in it, the API on top; the server is killed and comes back."""
     if not full_scale:
-        pytest.skip("starts the MLflow server twice; run with --scale full")
+        pytest.skip("starts the MLflow server twice: `make check` runs it")
     from clv.settings import Settings
 
     service = compose["services"]["mlflow"]
