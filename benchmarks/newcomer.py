@@ -46,7 +46,7 @@ def main() -> None:
         sys.exit(f"`make demo` ended without a prediction:\n{output[-2000:]}")
     found["total"] = sum(found.values())
     print(f"{'all':<10} {found['total']:>5} s, from nothing to the first prediction")
-    save(arguments.output, "newcomer", **found)
+    save(arguments.output, "newcomer", table=(), **found)
 
 
 def run(command: list[str], folder: Path) -> str:

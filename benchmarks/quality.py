@@ -198,7 +198,7 @@ def case(workspace: Workspace, as_of: date, horizon_days: int, trials: int, trut
         (known["is_return"] == True).to_numpy(),  # noqa: E712  (who did nothing has no row)
         known["future_value"].fillna(0.0).to_numpy(dtype=np.float64),
     )
-    return Case(as_of, outcome, parts, recipe, seconds)
+    return Case(as_of, outcome, parts, recipe.with_share(model.predictor_.covariate_weight), seconds)
 
 
 def row(shop: str, horizon_days: int, cases: Sequence[Case], cutoff: str) -> Row:

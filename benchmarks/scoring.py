@@ -43,7 +43,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="clv-bench-") as folder:
         found = measure(arguments.home.absolute(), Path(folder), arguments.customers)
-    save(arguments.output, "scoring", **found)
+    save(arguments.output, "scoring", table=(), **found)
 
 
 def measure(home: Path, folder: Path, customers: int) -> dict[str, float]:
@@ -143,8 +143,9 @@ def raw_seconds(settings: Settings, customers: int) -> float:
 def score(folder: Path, kind: str) -> tuple[float, int]:
     """`clv score` as a process: its seconds and its peak memory."""
     started = time.perf_counter()
-    words = ["-m", "experiments.cli", "--home", folder, "--quiet", "score", "--predictions", folder / f"p.{kind}"]
-    with subprocess.Popen([sys.executable, *words], stdout=subprocess.DEVNULL) as process:
+    verb = ["score", "--predictions", str(folder / f"p.{kind}")]
+    words = [sys.executable, "-m", "experiments.cli", "--home", str(folder), "--quiet", *verb]
+    with subprocess.Popen(words, stdout=subprocess.DEVNULL) as process:
         peak, done = 0, threading.Event()
 
         def watch() -> None:

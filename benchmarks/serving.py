@@ -20,16 +20,20 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import httpx
 import mlflow
 import numpy as np
 import pandas as pd
 import uvicorn
+import xgboost as xgb
 from fastapi import FastAPI, Request, Response
+from numpy.typing import NDArray
 
 from benchmarks.record import OUTPUT_HELP, save
 from clv.models.model import Model
@@ -68,7 +72,8 @@ class Speed:
     p50: float
 
 
-Asked = Callable[[str, str, dict, int], Speed]
+Body = dict[str, Any]
+Asked = Callable[[str, str, Body, int], Speed]
 """Measures a path of a server with a body and so many connections."""
 
 
@@ -116,7 +121,7 @@ def measure(home: Path, folder: Path, seconds: int, parts: Sequence[str] = PARTS
     for number, (name, predictor) in enumerate(predictors.items(), start=1):
         matrix = predictor.encoder.encode(frame.head(1))
         boosters = [booster for hurdle in predictor.hurdles for booster in (hurdle.p_return, hurdle.value)]
-        raw = p50(lambda boosters=boosters, matrix=matrix: [one.inplace_predict(matrix) for one in boosters])
+        raw = p50(partial(predict_raw, boosters, matrix))
         uri = f"models:/clv/{number}"
         with ExitStack() as running:
             ours = running.enter_context(service(store, uri, folder))
@@ -124,7 +129,7 @@ def measure(home: Path, folder: Path, seconds: int, parts: Sequence[str] = PARTS
             echo = running.enter_context(started(["-m", "benchmarks.serving", "--echo"], {}, folder, "/docs"))
             same_answers(ours, theirs, frame.sample(200, replace=True, random_state=0))
 
-            def speed(url: str, path: str, body: dict, connections: int) -> Speed:
+            def speed(url: str, path: str, body: Body, connections: int) -> Speed:
                 return wrk(url + path, body, connections, seconds, folder)
 
             if "one" in parts:
@@ -136,13 +141,18 @@ def measure(home: Path, folder: Path, seconds: int, parts: Sequence[str] = PARTS
     return shown
 
 
+def predict_raw(boosters: Sequence[xgb.Booster], matrix: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+    """The boosters alone, without the service around them."""
+    return [one.inplace_predict(matrix) for one in boosters]
+
+
 def one_row(
     name: str, speed: Asked, ours: str, theirs: str, echo: str, one: pd.DataFrame, raw: float
 ) -> list[list[str]]:
     """One customer a request, from many callers and from one."""
     one_8 = [speed(ours, "/predict", customers(one), 8), speed(theirs, "/invocations", split(one), 8)]
-    row(f"{name}: 1 row, 8 connections, requests/s", *(s.per_second for s in one_8), 20 if name == "A" else 5)
     mine, beside = (speed.per_second for speed in one_8)
+    row(f"{name}: 1 row, 8 connections, requests/s", mine, beside, 20 if name == "A" else 5)
     cells = f"{mine:,.0f} requests/s", f"`mlflow models serve`: {beside:,.0f}", f"{mine / beside:.1f}x"
     single, echoed = speed(ours, "/predict", customers(one), 1), speed(echo, "/predict", customers(one), 1)
     bound = echoed.p50 + 1.5 * raw
@@ -247,25 +257,25 @@ def started(words: list[str], environment: dict[str, str], folder: Path, ready: 
             process.wait()
 
 
-def service(store: Settings, uri: str, folder: Path):  # type: ignore[no-untyped-def]
+def service(store: Settings, uri: str, folder: Path) -> AbstractContextManager[str]:
     """Our service."""
     environment = {"CLV_HOME": str(store.home), "CLV_MODEL_URI": uri}
     return started(["-m", "serving", "--port"], environment, folder, "/ready")
 
 
-def mlflow_serve(store: Settings, uri: str, folder: Path):  # type: ignore[no-untyped-def]
+def mlflow_serve(store: Settings, uri: str, folder: Path) -> AbstractContextManager[str]:
     """MLflow's own, one worker."""
     words = ["-m", "mlflow", "models", "serve", "-m", uri, "--env-manager", "local", "--workers", "1", "--port"]
     return started(words, {"MLFLOW_TRACKING_URI": store.tracking_uri}, folder, "/ping")
 
 
-def customers(frame: pd.DataFrame) -> dict:
+def customers(frame: pd.DataFrame) -> Body:
     """The body of our service."""
     features = json.loads(frame.to_json(orient="records", double_precision=15))
     return {"customers": [{"customer_id": str(row), "features": one} for row, one in enumerate(features)]}
 
 
-def split(frame: pd.DataFrame) -> dict:
+def split(frame: pd.DataFrame) -> Body:
     """The body of MLflow's."""
     return {"dataframe_split": json.loads(frame.to_json(orient="split", double_precision=15, index=False))}
 
@@ -278,7 +288,7 @@ def same_answers(ours: str, theirs: str, frame: pd.DataFrame) -> None:
     np.testing.assert_allclose(mine[other.columns].to_numpy(float), other.to_numpy(float), rtol=1e-9)
 
 
-def wrk(url: str, body: dict, connections: int, seconds: int, folder: Path) -> Speed:
+def wrk(url: str, body: Body, connections: int, seconds: int, folder: Path) -> Speed:
     (folder / "body.json").write_text(json.dumps(body))
     script = folder / "post.lua"
     script.write_text(LUA.format(body=folder / "body.json"))
@@ -326,7 +336,12 @@ def purchases(url: str) -> list[list[str]]:
 def watch(url: str) -> None:
     """Ask for `/health` over and over until standard input ends; prints what each answer took, in milliseconds."""
     done = threading.Event()
-    threading.Thread(target=lambda: [sys.stdin.read(), done.set()], daemon=True).start()
+
+    def wait_for_the_end() -> None:
+        sys.stdin.read()
+        done.set()
+
+    threading.Thread(target=wait_for_the_end, daemon=True).start()
     waits: list[float] = []
     with httpx.Client(base_url=url) as client:
         client.get("/health")
@@ -339,7 +354,7 @@ def watch(url: str) -> None:
     print(json.dumps(waits))
 
 
-def log(rows: int, count: int) -> dict:
+def log(rows: int, count: int) -> Body:
     """Purchases of so many customers."""
     draw = np.random.default_rng(0)
     days = pd.Timestamp("2018-01-01") + pd.to_timedelta(draw.integers(0, 180, rows), "D")

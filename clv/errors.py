@@ -27,3 +27,8 @@ class UnavailableError(ClvError):
     """Warehouse, registry, disk or network can't be reached or written."""
 
     exit_code = 4
+
+
+def first_line(error: Exception) -> str:
+    """What a library's error says first, its kind if it says nothing: for a sentence of ours, which is one line."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

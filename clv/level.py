@@ -20,6 +20,10 @@ from clv.ledger import EPOCH, Ledger
 INTERVAL_LEVEL = 0.8
 """Probability with which the intervals of totals and values hold what will come."""
 
+LEVEL_BOUNDS = (0.5, 2.0)
+"""Total predicted / actual; further off is a broken level, not a season. The gate judges the estimate, ``clv monitor``
+the whole interval."""
+
 RECORD_WINDOWS = 12
 RECORD_SPACING = 30
 """Closed windows, and days between their cutoffs, on which the forecast is tried out."""

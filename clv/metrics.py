@@ -162,32 +162,6 @@ class Scorecard:
         )
 
 
-def evaluate(
-    parts: Parts, is_return: ArrayLike, future_value: ArrayLike, weights: ArrayLike | None = None
-) -> dict[str, float]:
-    """Compute every metric of ``METRICS``, in that order.
-
-    Parameters
-    ----------
-    parts : Parts
-        The predictions; ranked by ``expected_value``, and by ``p_return`` for the two areas of returning.
-    is_return, future_value : array of shape (n,)
-        What happened.
-    weights : array of shape (n,), optional
-        Weight of each customer, 1 by default.
-
-    Examples
-    --------
-    >>> parts = Parts(np.array([0.5, 0.2, 0.1, 0.1]), np.array([100.0, 100.0, 50.0, 50.0]))
-    >>> metrics = evaluate(parts, [True, False, False, False], [90.0, 0.0, 0.0, 0.0])
-    >>> metrics["normalized_gini"], metrics["roc_auc"], round(metrics["total_ratio"], 3)
-    (1.0, 1.0, 0.889)
-    """
-    card = Scorecard(parts, is_return, future_value)
-    values = card.metrics(_weights(weights, _size(future_value)))
-    return dict(zip(METRICS, values.tolist(), strict=True))
-
-
 def normalized_gini(actual: ArrayLike, score: ArrayLike, weights: ArrayLike | None = None) -> float:
     """Measure how well the score orders value: area of the gain curve, relative to the perfect order's.
 
@@ -202,16 +176,6 @@ def normalized_gini(actual: ArrayLike, score: ArrayLike, weights: ArrayLike | No
 def top_decile_capture(actual: ArrayLike, score: ArrayLike, weights: ArrayLike | None = None) -> float:
     """Share of all value held by the tenth of customers ranked highest; a customer on the border counts in part."""
     return _gini_and_capture(actual, score, weights)[1]
-
-
-def roc_auc(is_return: ArrayLike, score: ArrayLike, weights: ArrayLike | None = None) -> float:
-    """Area under the ROC curve of returning (ties count half)."""
-    return _areas(is_return, score, weights)[0]
-
-
-def pr_auc(is_return: ArrayLike, score: ArrayLike, weights: ArrayLike | None = None) -> float:
-    """Average precision of returning: precision at each tie block's end, averaged over the returning customers."""
-    return _areas(is_return, score, weights)[1]
 
 
 def total_ratio(actual: ArrayLike, predicted: ArrayLike, weights: ArrayLike | None = None) -> float:
@@ -401,7 +365,10 @@ class _ReturnOrder:
         self._last: Indices = np.searchsorted(self._block, self._block, side="right") - 1
 
     def areas(self, weights: Weights, edges: Floats) -> tuple[float, float]:
-        """Return the areas under the ROC and the precision-recall curve."""
+        """Return the area under the ROC curve (ties count half) and the average precision.
+
+        The precision is taken at each tie block's end and averaged over the returning customers.
+        """
         hits = weights[self._back].astype(np.float64)
         positive, people = hits.sum(), edges[-1]
         negative = people - positive
@@ -422,11 +389,6 @@ def _gini_and_capture(actual: ArrayLike, score: ArrayLike, weights: ArrayLike | 
 def _spearman_and_ceiling(actual: ArrayLike, score: ArrayLike, weights: ArrayLike | None) -> tuple[float, float]:
     order, weight = _ValueOrder(actual, score), _weights(weights, _size(actual))
     return order.spearman_and_ceiling(weight, order.ranking.edges(weight))
-
-
-def _areas(is_return: ArrayLike, score: ArrayLike, weights: ArrayLike | None) -> tuple[float, float]:
-    order, weight = _ReturnOrder(is_return, score), _weights(weights, _size(is_return))
-    return order.areas(weight, order.ranking.edges(weight))
 
 
 def _group_sums(score: ArrayLike, groups: int, **quantities: Floats) -> dict[str, Floats]:

@@ -8,12 +8,16 @@ from typing import Any
 from clv.evaluation import MODEL
 from clv.metrics import METRICS
 from clv.models.recipe import Recipe
+from clv.money import decimals, money
 from clv.slices import FEWEST_RETURNERS
 from experiments.report import in_table, metric_table, verdict, with_interval
 from experiments.tracking import MODEL as NAME
 
 MOST_FEATURES = 10
 SLICE_METRICS = ("normalized_gini", "top_decile_capture", "total_ratio")
+AMOUNTS = ("mae", "rmse")
+"""Metrics in the shop's currency."""
+
 TITLES = {
     "state": "State",
     "first_category": "First category",
@@ -50,6 +54,8 @@ def card(about: Mapping[str, Any], *, value_interval: tuple[float, float]) -> st
 
 def _heading(about: Mapping[str, Any]) -> list[str]:
     recipe = Recipe(**about["recipe"])
+    if recipe.covariate_weight is None:
+        recipe = recipe.with_share(about["covariate_weight"])
     gini = about["evaluation"]["models"].get(MODEL, {}).get("normalized_gini")
     tested = f"Out of time its normalized Gini is {with_interval(gini)}." if gini else "It could not be tested."
     return [
@@ -83,7 +89,7 @@ def _use(about: Mapping[str, Any]) -> list[str]:
         "|---|---|---|",
         *(
             f"| {one['feature']} | {in_table(_description(about, one['feature']))} "
-            f"| {one['mean_abs_contribution']:.2f} {about['currency']} |"
+            f"| {money(one['mean_abs_contribution'])} {about['currency']} |"
             for one in about["importance"][:MOST_FEATURES]
         ),
     ]
@@ -133,7 +139,7 @@ def _quality(about: Mapping[str, Any], evaluation: Mapping[str, Any], interval: 
         "| the model's other metrics | |",
         "|---|---|",
         *(
-            f"| {METRICS[name].label} | {with_interval(metrics[name])} |"
+            f"| {METRICS[name].label} | {with_interval(metrics[name], _digits(name, metrics[name]))} |"
             for name in ("pr_auc", "spearman", "spearman_ceiling", "mae", "rmse")
         ),
     ]
@@ -168,8 +174,8 @@ def _total(about: Mapping[str, Any]) -> list[str]:
     return [
         "## The total",
         "",
-        f"All customers together are expected to spend {level['total']:,.0f} {about['currency']}, with "
-        f"{about['interval_level']:.0%} certainty {level['total_low']:,.0f} to {level['total_high']:,.0f}. "
+        f"All customers together are expected to spend {money(level['total'], 0)} {about['currency']}, with "
+        f"{about['interval_level']:.0%} certainty {money(level['total_low'], 0)} to {money(level['total_high'], 0)}. "
         f"{level['note']}",
     ]
 
@@ -221,6 +227,11 @@ def _origin(about: Mapping[str, Any]) -> list[str]:
         "",
         f"Code `{about['commit']}`, trained {about['trained_at']}, seed {about['seed']}. Recipe: {recipe}.",
     ]
+
+
+def _digits(metric: str, triple: Sequence[float | None]) -> int:
+    """Three decimals; more for small amounts."""
+    return decimals(triple[0] or 0.0, 3) if metric in AMOUNTS else 3
 
 
 def _plain(value: float | None) -> str:

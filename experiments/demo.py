@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 from clv.errors import UnavailableError
+from clv.money import money
 from clv.snapshots import read_snapshots
 from clv.synth import write_shop
 from experiments.run import run
@@ -102,8 +103,8 @@ def _told(answer: dict[str, Any]) -> str:
     return (
         f"Asked over HTTP: customer {prediction['customer_id'][:8]}… returns within {model['horizon_days']} days of "
         f"{model['as_of_date']} with probability {prediction['p_return']:.1%}, then spends "
-        f"{prediction['value_if_return']:.2f} {model['currency']}: expected value "
-        f"{prediction['expected_value']:.2f} {model['currency']} (model version {model['version']})."
+        f"{money(prediction['value_if_return'])} {model['currency']}: expected value "
+        f"{money(prediction['expected_value'])} {model['currency']} (model version {model['version']})."
     )
 
 

@@ -18,8 +18,10 @@ import numpy as np
 from clv import leaks
 from clv.bootstrap import Difference, share
 from clv.evaluation import MODEL, Evaluation
+from clv.level import LEVEL_BOUNDS
 from clv.metrics import METRICS
 from clv.models.recipe import Recipe
+from clv.money import money
 from clv.predictor import Predictor
 from clv.snapshots import Shop, Snapshots, read_snapshots
 from experiments import report
@@ -31,9 +33,6 @@ from experiments.workspace import Workspace
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-LEVEL_BOUNDS = (0.5, 2.0)
-"""Total predicted / actual over the test cutoffs; further off is a broken level, not a season."""
 
 JUDGED = ("normalized_gini", "top_decile_capture")
 """Metrics on which a candidate must not be worse beyond noise."""
@@ -288,9 +287,8 @@ def _check_artifact(workspace: Workspace, shop: Shop, version: str) -> tuple[lis
         and (parts.p_return <= 1).all()
         and (parts.value_if_return >= 0).all()
     )
-    detail = (
-        f"{len(parts.p_return):,} customers, total expected value {parts.expected_value.sum():,.0f} {shop.currency}"
-    )
+    total = money(parts.expected_value.sum(), 0)
+    detail = f"{len(parts.p_return):,} customers, total expected value {total} {shop.currency}"
     checks.append(Check("smoke prediction", sane, detail if sane else "not finite or out of range"))
     checks += [_check_signature(workspace, model), _check_latency(predictor, today)]
     return checks, predictor

@@ -84,8 +84,9 @@ def monitor(workspace: Workspace, *, prediction_logs: Sequence[str] = ()) -> Mon
                 model_as_of_date=date.fromisoformat(predictor.about["as_of_date"]),
                 is_backtested=tested is not None,
                 retrain_after_days=tested["retrain_after_days"] if tested else None,
-                drift=tuple(_drift(workspace, shop, predictor)),
             )
+            if not report.is_model_newer:
+                report = replace(report, drift=tuple(_drift(workspace, shop, predictor)))
         report = replace(report, checks=tuple(checks_of(report)))
         step.update("logging")
         report = replace(report, run_id=_log(workspace, shop, report))

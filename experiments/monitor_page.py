@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, Any
 from clv import drift
 from clv.bootstrap import Interval
 from clv.evaluation import FEWEST_RETURNERS
+from clv.level import LEVEL_BOUNDS
 from clv.metrics import decile_table
 from experiments.monitor_report import (
     DRIFT_BOUND,
-    LEVEL_BOUNDS,
     SMALLEST_IMPORTANCE,
     USUAL_FACTOR,
     Closed,
     FeatureDrift,
     MonitorReport,
+    no_drift,
     no_scoring_closed,
 )
 from experiments.page import html_page
@@ -144,7 +145,7 @@ def to_markdown(report: MonitorReport) -> str:
             f"{SMALLEST_IMPORTANCE:.0%} of the model's contributions.",
         ]
     else:
-        lines.append("No profile of the inputs is kept with the model in Production.")
+        lines.append(_sentence(no_drift(report)))
     return "\n".join(lines) + "\n"
 
 

@@ -8,11 +8,10 @@ from datetime import date
 
 from clv import drift
 from clv.bootstrap import Interval, Outcome
+from clv.level import LEVEL_BOUNDS
+from clv.money import money
 from clv.predictor import Parts
 from experiments.prediction_history import Scoring
-
-LEVEL_BOUNDS = (0.5, 2.0)
-"""Total predicted / actual: out of bounds if its whole interval lies outside. The gate's bounds."""
 
 DRIFT_BOUND = drift.LARGE
 """A feature drifts out of bounds if its index is above this ..."""
@@ -111,7 +110,7 @@ class MonitorReport:
     waiting
         Scorings whose window is still open.
     drift
-        By index, the largest first.
+        By index, the largest first; empty if there is nothing to compare, see :func:`no_drift`.
     """
 
     as_of_date: date
@@ -128,9 +127,16 @@ class MonitorReport:
     run_id: str = ""
 
     @property
+    def is_model_newer(self) -> bool:
+        """Whether the model has seen more than the data now hold: their as-of day was set back."""
+        return self.model_as_of_date is not None and self.model_as_of_date > self.as_of_date
+
+    @property
     def age_days(self) -> int | None:
-        """Age of the model."""
-        return None if self.model_as_of_date is None else (self.as_of_date - self.model_as_of_date).days
+        """Age of the model; None if there is none or it is newer than the data."""
+        if self.model_as_of_date is None or self.is_model_newer:
+            return None
+        return (self.as_of_date - self.model_as_of_date).days
 
     @property
     def failures(self) -> tuple[Check, ...]:
@@ -151,7 +157,7 @@ def checks_of(report: MonitorReport) -> Iterator[Check]:
     """Judge all that is watched."""
     yield from _check_predictions(report)
     if report.version is None:
-        yield Check("model", None, "no model of this shop is in Production")
+        yield Check("model", None, no_drift(report))
         return
     yield _check_drift(report)
     yield _check_age(report)
@@ -192,7 +198,7 @@ def _of_total(closed: Closed) -> str:
     low, high = closed.promised_total.low, closed.promised_total.high
     spent = float(closed.outcome.future_value.sum())
     held = "held" if low <= spent <= high else "missed"
-    return f"; the interval of its total, {low:,.0f} to {high:,.0f}, {held} the {spent:,.0f}"
+    return f"; the interval of its total, {money(low, 0)} to {money(high, 0)}, {held} the {money(spent, 0)}"
 
 
 def no_scoring_closed(report: MonitorReport) -> str:
@@ -206,11 +212,20 @@ def no_scoring_closed(report: MonitorReport) -> str:
     )
 
 
+def no_drift(report: MonitorReport) -> str:
+    """Why there is no drift to show."""
+    if report.version is None:
+        return "no model of this shop is in Production"
+    if report.is_model_newer:
+        return (
+            f"the data end on {report.as_of_date}, before the as-of day of version {report.version}: nothing to compare"
+        )
+    return f"version {report.version} keeps no profile of its inputs; train again to have one"
+
+
 def _check_drift(report: MonitorReport) -> Check:
     if not report.drift:
-        return Check(
-            "inputs", None, f"version {report.version} keeps no profile of its inputs; train again to have one"
-        )
+        return Check("inputs", None, no_drift(report))
     judged = [found for found in report.drift if found.is_out is not None]
     out = [found for found in judged if found.is_out]
     if out:
@@ -226,8 +241,10 @@ def _check_drift(report: MonitorReport) -> Check:
 
 def _check_age(report: MonitorReport) -> Check:
     age, limit = report.age_days, report.retrain_after_days
-    assert age is not None
-    made = f"version {report.version} of {report.model_as_of_date} is {age} days old"
+    made = f"version {report.version} of {report.model_as_of_date} is"
+    if age is None:
+        return Check("age", None, f"{made} newer than the data, which end on {report.as_of_date}")
+    made = f"{made} {age} days old"
     if not report.is_backtested:
         return Check("age", None, f"{made}; `clv backtest` would tell after how long to train again")
     if limit is None:

@@ -17,7 +17,7 @@ import duckdb
 import pandas as pd
 import pyarrow as pa
 
-from clv.errors import InputError, UnavailableError
+from clv.errors import InputError, UnavailableError, first_line
 from clv.home import Home
 from clv.sources.tables import literal
 from clv.spill import spill_folder
@@ -187,5 +187,5 @@ def _query(sql: str, connection: duckdb.DuckDBPyConnection) -> pa.Table:
         return connection.sql(sql).to_arrow_table()
     except duckdb.Error as error:
         raise UnavailableError(
-            f"Stored predictions can't be read: {str(error).splitlines()[0]}; remove or restore the file."
+            f"Stored predictions can't be read: {first_line(error)}; remove or restore the file."
         ) from error

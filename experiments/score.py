@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from clv.errors import InputError, UnavailableError
 from clv.home import disk_errors, remove, replacing
+from clv.money import money
 from clv.snapshots import Shop, read_snapshots, stream_snapshots
 from clv.warehouse import DuckDBWarehouse
 from experiments import prediction_history
@@ -82,7 +83,8 @@ class ScoreResult:
     scored_by
         ``version N`` or the baseline that stood in.
     warnings
-        Categories that the model has never seen, and a total that the shop's own history speaks against.
+        Categories that the model has never seen, a total that the shop's own history speaks against, a model that is
+        newer than the as-of day.
     """
 
     path: Path | None
@@ -259,15 +261,25 @@ def _write(workspace: Workspace, shop: Shop, scorer: Scorer, scored_by: str, pat
                 total += float(batch["expected_value"].to_numpy().sum())
                 step.update("", done, shop.customers)
         past = prediction_history.path_of(workspace.home, shop.as_of_date, shop.horizon_days, scored_by)
-        with nullcontext() if path is None else replacing(path) as temporary, replacing(past) as kept:
+        has_seen_it = scorer.level_date > shop.as_of_date
+        with (
+            nullcontext() if path is None else replacing(path) as temporary,
+            nullcontext() if has_seen_it else replacing(past) as kept,
+        ):
             if path is not None and temporary is not None:
                 connection.register("answers", _read(collected))
                 _export(connection, temporary, path.suffix)
-            connection.register("answers", _read(collected))
-            prediction_history.export(connection, "answers", shop.shop_id, kept)
+            if kept is not None:
+                connection.register("answers", _read(collected))
+                prediction_history.export(connection, "answers", shop.shop_id, kept)
             workspace.warehouse.write_table("marts", "customer_predictions", _read(collected), _ANSWERS)
         step.note = f"{done:,} customers by {scored_by} -> {path or 'marts.customer_predictions'}"
     warnings = [_warning(name, sorted(values)) for name, values in unknown.items() if values]
+    if has_seen_it:
+        warnings.append(
+            f"The model's as-of day {scorer.level_date} is later than the shop's, {shop.as_of_date}: it has seen days "
+            "that it predicts here, so these predictions are not kept for `clv monitor` and don't show how good it is."
+        )
     if scorer.level_date != shop.as_of_date:
         warnings += _old_level(_forecast(workspace, shop), total, scorer.level_date, shop.currency)
     for warning in warnings:
@@ -283,8 +295,9 @@ def _old_level(today: Forecast, total: float, level_date: date, currency: str) -
     if low <= total <= high:
         return []
     return [
-        f"Season and drift are the model's, of {level_date}: predictions sum to {total:,.0f} {currency}, where the "
-        f"shop's history says {today.total:,.0f} ({low:,.0f} to {high:,.0f}); train a new model with `clv run`."
+        f"Season and drift are the model's, of {level_date}: predictions sum to {money(total, 0)} {currency}, where "
+        f"the shop's history says {money(today.total, 0)} ({money(low, 0)} to {money(high, 0)}); train a new model "
+        "with `clv run`."
     ]
 
 

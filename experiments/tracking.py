@@ -36,7 +36,7 @@ from mlflow.utils.mlflow_tags import (
 )
 
 from clv.contract import Contract
-from clv.errors import InputError, UnavailableError
+from clv.errors import InputError, UnavailableError, first_line
 from clv.home import Home
 from clv.settings import Settings
 from experiments import views
@@ -376,13 +376,14 @@ def store_errors(uri: str) -> Iterator[None]:
     try:
         yield
     except (SQLAlchemyError, requests.RequestException) as error:
-        raise UnavailableError(f"MLflow store {uri} can't be reached or written: {_first_line(error)}") from error
+        raise UnavailableError(f"MLflow store {uri} can't be reached or written: {_said(error)}") from error
     except MlflowException as error:
         if error.error_code in ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE"):
-            raise UnavailableError(f"MLflow store {uri} can't be reached or written: {_first_line(error)}") from error
+            raise UnavailableError(f"MLflow store {uri} can't be reached or written: {_said(error)}") from error
         raise
 
 
-def _first_line(error: Exception) -> str:
+def _said(error: Exception) -> str:
+    """What the store said; SQLAlchemy may put a line before it about how it came to write."""
     lines = str(error).strip().splitlines()
-    return next((line for line in lines if not line.startswith("(raised as a result of")), lines[0])
+    return next((line for line in lines if not line.startswith("(raised as a result of")), first_line(error))

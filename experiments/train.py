@@ -106,7 +106,8 @@ def train(workspace: Workspace, *, recipe: Recipe, parent: Run | None = None) ->
             report.log_level(run, predictor.about["level"])
             version = _log(workspace, run, shop, predictor, sample, contributions, evaluation)
             run.rename(f"version {version}: {recipe.family} H={shop.horizon_days}")
-            run.log(tags={"clv.version": version})
+            chosen = recipe.with_share(model.predictor_.covariate_weight)
+            run.log(tags={"clv.version": version, "clv.chosen": chosen.describe()})
         step.note = f"version {version}, {len(closed.frame):,} snapshots at {len(protocol.train)} cutoffs"
     return TrainResult(version, run.id, recipe, evaluation, facts)
 
@@ -193,6 +194,7 @@ def _assemble(
         "commit": _commit(),
         "trained_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "recipe": model.recipe.model_dump(),
+        "covariate_weight": bare.covariate_weight,
         "cutoffs": [cutoff.isoformat() for cutoff in protocol.train],
         "interval_level": INTERVAL_LEVEL,
         "level": level.to_json(INTERVAL_LEVEL, bare.level),

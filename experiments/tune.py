@@ -28,7 +28,7 @@ from clv.metrics import normalized_gini
 from clv.models.covariates import fit_covariates
 from clv.models.hurdle import CUSTOMER_FOLDS, Binned, bin_rows, customer_folds, fit_boosters, make_encoder
 from clv.models.model import fit_history
-from clv.models.recipe import Recipe, default_recipe
+from clv.models.recipe import COVARIATE_WEIGHT, Recipe, default_recipe
 from clv.predictor import Array, Encoder, Parts, mix, with_chance
 from clv.snapshots import Shop, Snapshots
 from clv.splits import Plan, plan
@@ -54,8 +54,8 @@ HISTORY_WEIGHTS = (0.1, 0.25, 0.4, 0.75)
 """Weights of buy till you die in the blends that are compared with the default one, with as many returners to learn
 from as the folds have in the mean."""
 
-MORE_COVARIATES = 0.75
-"""Share of BG/NBD with covariates in hurdles that are compared with those of the default share."""
+WINS_OF_TUNED = 2
+"""How many of three verdicts a candidate needs that was tuned on the very folds that judge it; others need one."""
 
 _ALONE = {"family": "hurdle", "history_weight": 0.5, "covariate_weight": 0.0}
 """Makes a recipe one of XGBoost with nothing mixed in."""
@@ -382,6 +382,8 @@ def candidates(
     """
     seen = [int(np.count_nonzero(fold.is_return)) for fold in folds]
     even = default.history_weight
+    # where the share is left to the fit, folds judge with the smaller one: the fit chooses from far more labels
+    share = COVARIATE_WEIGHT if default.covariate_weight is None else default.covariate_weight
 
     def predicted(recipe: Recipe) -> list[Parts]:
         return [fold.predict(recipe, threads=threads, bags=recipe.bags) for fold in folds]
@@ -396,17 +398,16 @@ def candidates(
         del alone[TUNED]
     for stem, recipe in alone.items():
         trees = predicted(recipe)
-        for infix, covariate_weight in {"": default.covariate_weight, "covariate_": MORE_COVARIATES}.items():
-            hurdle = recipe.model_copy(update={"history_weight": even, "covariate_weight": covariate_weight})
-            told = [fold.with_covariates(parts, covariate_weight) for parts, fold in zip(trees, folds, strict=True)]
-            found[f"{stem}{infix}hurdle"] = (hurdle, told)
-            for weight in sorted({*HISTORY_WEIGHTS, even}):
-                blend = hurdle.model_copy(update={"family": "blend", "history_weight": share_with(weight, returners)})
-                mixed = [
-                    mix(parts, fold.history, share_with(weight, count))
-                    for parts, fold, count in zip(told, folds, seen, strict=True)
-                ]
-                found[f"{stem}{infix}blend_{100 * weight:.0f}"] = (blend, mixed)
+        hurdle = recipe.model_copy(update={"history_weight": even, "covariate_weight": default.covariate_weight})
+        told = [fold.with_covariates(parts, share) for parts, fold in zip(trees, folds, strict=True)]
+        found[f"{stem}hurdle"] = (hurdle, told)
+        for weight in sorted({*HISTORY_WEIGHTS, even}):
+            blend = hurdle.model_copy(update={"family": "blend", "history_weight": share_with(weight, returners)})
+            mixed = [
+                mix(parts, fold.history, share_with(weight, count))
+                for parts, fold, count in zip(told, folds, seen, strict=True)
+            ]
+            found[f"{stem}blend_{100 * weight:.0f}"] = (blend, mixed)
     for family in ("offset", "tweedie"):
         if family in tuned:
             found[TUNED + family] = (tuned[family], predicted(tuned[family]))
@@ -442,7 +443,8 @@ def choose(
     Better is whose mean normalized Gini is higher, if one of three paired differences says so beyond noise and none
     says the opposite: in normalized Gini, in ROC AUC of returning, or in the spend explained (:mod:`clv.deviance`); a
     few large customers blur the Gini of a small shop. Of several the one with the highest mean Gini is taken. What was
-    tuned on these very folds takes the place of what was not only if it is better than that in turn.
+    tuned on these very folds takes the place of what was not only if it is better than that in turn, by two of the
+    three: it was chosen from many trials, and some of what the folds say for it is luck.
 
     Returns
     -------
@@ -460,13 +462,15 @@ def choose(
     names = [name for name in found if mean[name] > mean[holder]]
     draws = resample({name: found[name][1] for name in [holder, *names]}, outcomes, rng=np.random.default_rng(seed))
 
-    def over(name: str, reference: str) -> Difference:
+    def over(name: str, reference: str, wins: int = 1) -> Difference:
         by_metric = paired(draws, name, reference)
         deviance = explained(found[name][1], found[reference][1], outcomes)
-        verdicts = {by_metric["normalized_gini"].verdict, by_metric["roc_auc"].verdict, deviance.verdict}
+        verdicts = [by_metric["normalized_gini"].verdict, by_metric["roc_auc"].verdict, deviance.verdict]
         joint: Verdict = "not distinguishable"
-        if len(verdicts - {joint}) == 1:
-            [joint] = verdicts - {joint}
+        if "worse" not in verdicts and verdicts.count("better") >= wins:
+            joint = "better"
+        if "better" not in verdicts and "worse" in verdicts:
+            joint = "worse"
         return replace(by_metric["normalized_gini"], verdict=joint)
 
     differences = {name: over(name, holder) for name in names}
@@ -476,7 +480,7 @@ def choose(
             for name in names
             if name.startswith(TUNED) == is_tuned
             and mean[name] > mean[holder]
-            and over(name, holder).verdict == "better"
+            and over(name, holder, WINS_OF_TUNED if is_tuned else 1).verdict == "better"
         ]
         holder = max(better, key=lambda name: mean[name], default=holder)
     return found[holder][0], differences
@@ -565,7 +569,7 @@ def _fold(workspace: Workspace, cutoff: date, train: Snapshots, test: Snapshots,
         outcome=Outcome(test.customer_id, test.is_return, test.future_value),
         history=history.predict_parts(matrix),
         start=history.predict_parts(rows),
-        covariates=covariates.p_return(matrix) if covariates is not None else None,
+        covariates=covariates.process.p_return(matrix) if covariates is not None else None,
         seed=seed,
         customer_fold=customer_fold,
         cutoff=cutoff,

@@ -8,11 +8,15 @@ from typing import Any
 
 import numpy as np
 
+from clv.money import money
 from serving.customers import Customers
 from serving.model import ServedModel
 
 _NAMED = 3
 """Features named in the sentence."""
+
+_NAMED_FROM = 0.005
+"""They move the prediction by more than half a cent; a prediction below 1, by more than this share of it."""
 
 _PARTS = ("p_return", "value_if_return", "expected_value")
 
@@ -62,15 +66,16 @@ def _sentence(
     contributions: list[dict[str, Any]],
 ) -> str:
     currency = header["currency"]
+    least = _NAMED_FROM * min(1.0, prediction["expected_value"])
     named = [
         f"{one['feature']} ({_shown(one['value'])}) {'adds' if one['expected_value'] > 0 else 'takes'} "
-        f"{abs(one['expected_value']):,.2f} {currency}"
+        f"{money(abs(one['expected_value']))} {currency}"
         for one in contributions[:_NAMED]
-        if abs(one["expected_value"]) >= 0.005
+        if abs(one["expected_value"]) > least
     ]
     start = (
-        f"Expected to spend {prediction['expected_value']:,.2f} {currency} in the next {header['horizon_days']} days, "
-        f"from a base of {base['expected_value']:,.2f}"
+        f"Expected to spend {money(prediction['expected_value'])} {currency} in the next {header['horizon_days']} "
+        f"days, from a base of {money(base['expected_value'])}"
     )
     return f"{start}: {', '.join(named)}." if named else f"{start}: no feature moves it."
 

@@ -7,7 +7,7 @@ import pandas as pd
 
 from streamlit_app.campaign import Campaign
 from streamlit_app.charting import NUMBERS, AnyChart, localized
-from streamlit_app.money import Style, symbol
+from streamlit_app.money import Style, decimals_of, symbol
 from streamlit_app.palette import Colours
 
 
@@ -19,8 +19,9 @@ def profit_chart(campaign: Campaign, chosen: int, currency: str, colours: Colour
     x = alt.X("customers:Q", title="customers contacted, the best first", axis=alt.Axis(format=NUMBERS, tickCount=6))
     title = f"expected profit, {symbol(currency)}"
     axis = alt.Axis(format=NUMBERS, tickCount=6)
+    digits = decimals_of(frame["revenue"], 0)
     money = [
-        alt.Tooltip(f"{name}:Q", title=title, format=",.0f")
+        alt.Tooltip(f"{name}:Q", title=title, format=f",.{digits}f")
         for name, title in (
             ("revenue", "Expected revenue"),
             ("cost", "Cost of contact"),

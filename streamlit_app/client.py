@@ -102,7 +102,8 @@ class Client:
 
     def scored_customer(self, customer_id: str) -> dict[str, Any]:
         """Prediction, purchases and features of a customer of the scored shop."""
-        answer: dict[str, Any] = self.ask("GET", f"/customers/{quote(customer_id, safe='')}").json()
+        id_in_path = quote(customer_id, safe="").replace(".", "%2E")  # plain dots would be steps up the path
+        answer: dict[str, Any] = self.ask("GET", f"/customers/{id_in_path}").json()
         return answer
 
     def predict(self, customer_id: str, features: Mapping[str, Any]) -> dict[str, Any]:

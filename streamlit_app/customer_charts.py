@@ -9,12 +9,16 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
+from clv.money import decimals
 from streamlit_app.charting import NUMBERS, AnyChart, localized
-from streamlit_app.money import Style, symbol
+from streamlit_app.money import Style, decimals_of, symbol
 from streamlit_app.palette import Colours
 
 _STEPS = 7
 """Features shown on their own in a waterfall."""
+
+_LEAST_STEP = 0.005
+"""What is left is a step from half a cent on; of a value below 1, from this share of it on."""
 
 
 def timeline_chart(
@@ -28,11 +32,12 @@ def timeline_chart(
     label = alt.Chart(ahead).mark_text(align="right", baseline="top", dx=-4, dy=4, color=colours.text)
     x = alt.X("day:T", title=None, axis=alt.Axis(format="%Y-%m", tickCount=6, labelOverlap="greedy"))
     y = alt.Y("amount:Q", title=f"amount, {symbol(currency)}", axis=alt.Axis(format=NUMBERS, tickCount=5))
+    digits = decimals_of(purchases["amount"])
     base = alt.Chart(purchases.assign(zero=0.0)).encode(
         x=x,
         tooltip=[
             alt.Tooltip("day:T", title="Day", format="%Y-%m-%d"),
-            alt.Tooltip("amount:Q", title=f"Amount, {symbol(currency)}", format=",.2f"),
+            alt.Tooltip("amount:Q", title=f"Amount, {symbol(currency)}", format=f",.{digits}f"),
             *([alt.Tooltip("category:N", title="Category")] if "category" in purchases else []),
         ],
     )
@@ -74,9 +79,9 @@ def steps(explanation: Mapping[str, Any], meanings: Mapping[str, str], currency:
     rest = explanation["contributions"][_STEPS:]
     added = [(f"{plain(one['feature'])}: {shown(one['value'], style)}", one["expected_value"]) for one in named]
     left = sum(one["expected_value"] for one in rest) + explanation["other"]["expected_value"]
-    if rest or abs(left) >= 0.005:
-        added.append(("all else", left))
     base, total = explanation["base"]["expected_value"], explanation["prediction"]["expected_value"]
+    if rest or abs(left) > _LEAST_STEP * min(1.0, total):
+        added.append(("all else", left))
     amounts = np.array([base, *(amount for _, amount in added)])
     ends = amounts.cumsum()
     frame = pd.DataFrame(
@@ -109,25 +114,26 @@ def shown(value: float | str | None, style: Style) -> str:
     """A feature's value.
 
     >>> shown(None, Style()), shown(3.0, Style()), shown(0.1234, Style()), shown("SP", Style())
-    ('not known', '3', '0.12', 'SP')
+    ('not known', '3', '0.123', 'SP')
     """
     if value is None or isinstance(value, str):
         return value or "not known"
-    return style.number(value, 0 if value == round(value) or abs(value) >= 1000 else 2)
+    return style.number(value, 0 if value == round(value) or abs(value) >= 1000 else decimals(value))
 
 
 def waterfall_chart(frame: pd.DataFrame, currency: str, colours: Colours, style: Style) -> AnyChart:
     """The steps of a waterfall, written beside the bars."""
     reach = frame[["start", "end"]].to_numpy()
-    low, high = min(0.0, reach.min()), max(reach.max(), 0.01)
+    low, high = min(0.0, reach.min()), float(reach.max()) or 0.01
     room = 0.22 * (high - low)
+    digits = decimals_of(frame["amount"])
     base = alt.Chart(frame.assign(right=frame[["start", "end"]].max(axis=1))).encode(
         y=alt.Y("step:N", sort=frame["step"].tolist(), title=None, axis=alt.Axis(labelLimit=230)),
         tooltip=[
             alt.Tooltip("step:N", title="Step"),
             alt.Tooltip("meaning:N", title="Meaning"),
-            alt.Tooltip("amount:Q", title=f"Adds, {symbol(currency)}", format="+,.2f"),
-            alt.Tooltip("end:Q", title=f"Makes, {symbol(currency)}", format=",.2f"),
+            alt.Tooltip("amount:Q", title=f"Adds, {symbol(currency)}", format=f"+,.{digits}f"),
+            alt.Tooltip("end:Q", title=f"Makes, {symbol(currency)}", format=f",.{digits}f"),
         ],
     )
     scale = alt.Scale(domain=[low, high + room], nice=False)

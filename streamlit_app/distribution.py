@@ -19,6 +19,8 @@ TIERS = {
 
 _TIER_ENDS = (0.5, 0.8)
 _FEW_BANDS = 4
+_LEAST = 1e-5
+"""Smaller values are not told apart; edges are written with six decimals."""
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -103,7 +105,7 @@ def _edge_labels(edges: list[float], style: Style) -> list[str]:
 
 def _growing_edges(values: Array) -> list[float]:
     """Edges 1, 2, 5, 10, ...: nine, the last above all values; what is below the first is one band."""
-    top = max(float(values.max(initial=0.0)), 0.01)
+    top = max(float(values.max(initial=0.0)), _LEAST)
     steps = sorted(float(f"{factor}e{power}") for power in range(-6, 13) for factor in (1, 2, 5))
     above = next(number for number, step in enumerate(steps) if step > top)
     return steps[max(0, above - 8) : above + 1]
@@ -112,7 +114,7 @@ def _growing_edges(values: Array) -> list[float]:
 def _equal_edges(values: Array) -> list[float]:
     """About eight edges at round numbers, the last above all values."""
     low, high = float(values.min()), float(values.max())
-    width = max(high - low, high / 100, 0.01) / 7
+    width = max(high - low, high / 100, _LEAST if high > 0 else 0.01) / 7
     power = 10.0 ** np.floor(np.log10(width))
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= width)
     edges = [float(np.floor(low / step) * step)]

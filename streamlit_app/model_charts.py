@@ -10,7 +10,7 @@ import pandas as pd
 
 from streamlit_app import model_words as words
 from streamlit_app.charting import NUMBERS, AnyChart, localized
-from streamlit_app.money import Style, symbol
+from streamlit_app.money import Style, decimals_of, symbol
 from streamlit_app.palette import Colours
 
 _ROW = 34
@@ -124,6 +124,7 @@ def importance_chart(
 ) -> AnyChart:
     """How far each feature moves the expected value, on average over customers."""
     frame = pd.DataFrame(importance).head(top)
+    digits = decimals_of(frame["mean_abs_contribution"], 3)
     chart: alt.Chart = (
         alt.Chart(frame)
         .mark_bar(color=colours.accent, cornerRadiusEnd=3)
@@ -136,7 +137,7 @@ def importance_chart(
             ),
             tooltip=[
                 alt.Tooltip("feature:N", title="Feature"),
-                alt.Tooltip("mean_abs_contribution:Q", title=f"Mean effect, {symbol(currency)}", format=",.3f"),
+                alt.Tooltip("mean_abs_contribution:Q", title=f"Mean effect, {symbol(currency)}", format=f",.{digits}f"),
             ],
         )
         .properties(height=26 * len(frame) + 60)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from clv.money import decimals
 from streamlit_app.money import NONE, Style
 
 MODEL = "model"
@@ -33,6 +34,9 @@ METRICS: Mapping[str, Metric] = {
     "mae": Metric("Mean absolute error", "Predicting 0 for everybody often wins it, so nothing is decided by it."),
     "rmse": Metric("Root mean squared error", "Carried by the few largest customers."),
 }
+
+AMOUNTS = ("mae", "rmse")
+"""Metrics in the shop's currency."""
 
 BASELINES: Mapping[str, str] = {
     MODEL: "this model",
@@ -86,6 +90,15 @@ def interval(values: Sequence[float | None] | None, style: Style, digits: int = 
         None if value is None else style.number(round(value, digits) + 0.0, digits) for value in values
     )
     return str(estimate) if low is None or high is None else f"{estimate} ({low} to {high})"
+
+
+def digits(metric: str, values: Sequence[float | None] | None) -> int:
+    """Decimals to write a metric with: three, more for small amounts.
+
+    >>> digits("mae", [0.00021, None, None]), digits("mae", [3.1, 2.9, 3.4]), digits("roc_auc", [0.00021, None, None])
+    (5, 3, 3)
+    """
+    return decimals(values[0] or 0.0, 3) if values and metric in AMOUNTS else 3
 
 
 def judgement(evaluation: Mapping[str, Any], style: Style) -> list[str]:

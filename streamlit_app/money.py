@@ -6,6 +6,11 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+from numpy.typing import ArrayLike
+
+from clv.money import decimals
+
 _SYMBOLS = {"BRL": "R$", "EUR": "€", "GBP": "£", "USD": "$", "JPY": "¥", "INR": "₹"}
 _MILLION = 1e6
 _CENTS_BELOW = 1_000
@@ -23,6 +28,16 @@ def symbol(currency: str) -> str:
     ('R$', 'SEK')
     """
     return _SYMBOLS.get(currency, currency)
+
+
+def decimals_of(amounts: ArrayLike, usual: int = 2) -> int:
+    """Decimals for a column of amounts: as usual, more where their mean size would show less than two figures.
+
+    >>> decimals_of([120.5, 0.004]), decimals_of([0.0042, 0.0]), decimals_of([0.42], 0)
+    (2, 4, 2)
+    """
+    mean = float(np.abs(np.asarray(amounts, dtype=float)).mean())
+    return decimals(mean, usual) if mean < 10 ** (1 - usual) else usual
 
 
 @dataclass(frozen=True)
@@ -52,10 +67,12 @@ class Style:
         return f"{value:,.{digits}f}".translate({ord(","): self.thousands, ord("."): self.decimal, ord("-"): "−"})
 
     def money(self, amount: float, currency: str) -> str:
-        """An amount: cents where they matter, millions shortened.
+        """An amount: cents where they matter, three figures below 1, millions shortened.
 
         >>> Style().money(3.456, "BRL"), Style(".", ",", "after").money(1234.5, "EUR"), Style().money(-1_234_567, "USD")
         ('R$ 3.46', '1.234 €', '−$ 1.23 million')
+        >>> Style().money(0.5, "BRL"), Style().money(-0.004213, "BRL")
+        ('R$ 0.50', '−R$ 0.00421')
         """
         if math.isnan(amount):
             return NONE
@@ -63,7 +80,7 @@ class Style:
         if size >= _MILLION:
             text = f"{self.number(size / _MILLION, 2)} million"
         else:
-            text = self.number(size, 2 if size < _CENTS_BELOW else 0)
+            text = self.number(size, decimals(size, 2 if size < _CENTS_BELOW else 0))
         sign = "−" if amount < 0 and any(digit in text for digit in "123456789") else ""
         if self.unit == "after":
             return f"{sign}{text} {symbol(currency)}"

@@ -6,7 +6,7 @@ import altair as alt
 import pandas as pd
 
 from streamlit_app.charting import AnyChart, localized
-from streamlit_app.money import Style
+from streamlit_app.money import Style, decimals_of
 from streamlit_app.palette import Colours
 
 _SHARES = ["share of customers", "share of expected revenue"]
@@ -23,7 +23,7 @@ def bands_chart(bands: pd.DataFrame, colours: Colours, style: Style) -> AnyChart
         tooltip=[
             alt.Tooltip("band:N", title="Expected value"),
             alt.Tooltip("customers:Q", title="Customers", format=","),
-            alt.Tooltip("revenue:Q", title="Expected revenue", format=",.2f"),
+            alt.Tooltip("revenue:Q", title="Expected revenue", format=f",.{decimals_of(bands['revenue'])}f"),
             alt.Tooltip("share:Q", title="Share", format=".1%"),
         ],
     )

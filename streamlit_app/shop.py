@@ -95,7 +95,7 @@ class Customer:
     row
         The customer's row in the shop's table.
     purchases
-        Day, amount and what else is known of each purchase, the newest first; None where only features are known.
+        Day, amount and what else is known of each purchase, the newest first; None where they are not known.
     features
         What the model sees; None where that is not kept.
     """
@@ -153,10 +153,14 @@ def _read_scored(
     )
 
 
-def find(shop: Shop, customer_id: str) -> Mapping[str, Any] | None:
-    """The customer's row, if there is one of exactly this id."""
-    found = shop.customers[shop.customers["customer_id"] == customer_id]
-    return None if found.empty else dict(found.iloc[0])
+def find(shop: Shop, text: str) -> Mapping[str, Any] | None:
+    """The row of the customer with exactly this id; where there is none, of the one without the spaces around it."""
+    ids = shop.customers["customer_id"]
+    for customer_id in (text, text.strip()):
+        found = shop.customers[ids == customer_id]
+        if not found.empty:
+            return dict(found.iloc[0])
+    return None
 
 
 def search(customers: pd.DataFrame, text: str) -> pd.DataFrame:
@@ -175,6 +179,8 @@ def details(api: Client, shop: Shop, row: Mapping[str, Any]) -> Customer:
         return Customer(row, _per_day(mine), batches.features_of(api, mine, shop.as_of_date))
     answer = api.scored_customer(customer_id)
     purchases = pd.DataFrame(answer["purchases"]).rename(columns={"purchase_date": "day"})
+    if purchases.empty:  # the shop's data were replaced after it was scored
+        return Customer(row, features=answer.get("features"))
     return Customer(row, purchases.assign(day=pd.to_datetime(purchases["day"])), answer.get("features"))
 
 

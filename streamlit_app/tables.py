@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from streamlit_app.money import symbol
+from streamlit_app.money import decimals_of, symbol
 from streamlit_app.preferences import style
 from streamlit_app.shop import Shop
 
@@ -29,8 +29,7 @@ _MAX_SELECTABLE = 150_000
 def customers(shown: pd.DataFrame, shop: Shop, key: str) -> str | None:
     """A table that can be sorted; the customer whose row was picked, if one was."""
     is_selectable = len(shown) <= _MAX_SELECTABLE
-    amount = "%,.2f" if style().decimal == "." else "localized"
-    unit = symbol(shop.currency)
+    everybody, unit = shop.customers, symbol(shop.currency)
     spread = f"{style().share(shop.interval_level)} of customers who return spend between the two bounds."
     percent = 100 * shown["p_return"]
     state = st.dataframe(
@@ -47,14 +46,18 @@ def customers(shown: pd.DataFrame, shop: Shop, key: str) -> str | None:
         column_config={
             "customer_id": st.column_config.TextColumn("Customer"),
             "expected_value": _amount(
-                f"Expected value, {unit}", amount, f"Expected spend in the next {shop.horizon_days} days."
+                everybody["expected_value"],
+                f"Expected value, {unit}",
+                f"Expected spend in the next {shop.horizon_days} days.",
             ),
             "p_return": st.column_config.ProgressColumn(
                 "Chance to return", format="%.2f %%", min_value=0, max_value=float(max(1.0, percent.max()))
             ),
-            "value_if_return": _amount(f"If they return, {unit}", amount, "Expected spend of a customer who returns."),
-            "value_if_return_low": _amount("… at least", amount, spread),
-            "value_if_return_high": _amount("… at most", amount, spread),
+            "value_if_return": _amount(
+                everybody["value_if_return"], f"If they return, {unit}", "Expected spend of a customer who returns."
+            ),
+            "value_if_return_low": _amount(everybody["value_if_return_low"], "… at least", spread),
+            "value_if_return_high": _amount(everybody["value_if_return_high"], "… at most", spread),
             "tier": st.column_config.TextColumn("Tier", help="By share of the expected revenue."),
             "rank": st.column_config.NumberColumn("Rank", format="%,d", help="1 is the best customer of all."),
         },
@@ -63,8 +66,10 @@ def customers(shown: pd.DataFrame, shop: Shop, key: str) -> str | None:
     return str(shown["customer_id"].iloc[rows[0]]) if rows else None
 
 
-def _amount(label: str, pattern: str, explanation: str) -> Any:
-    return st.column_config.NumberColumn(label, format=pattern, step=0.01, help=explanation)
+def _amount(amounts: pd.Series, label: str, explanation: str) -> Any:
+    digits = decimals_of(amounts)
+    pattern = f"%,.{digits}f" if style().decimal == "." else "localized"
+    return st.column_config.NumberColumn(label, format=pattern, step=10.0**-digits, help=explanation)
 
 
 def download(shown: pd.DataFrame, name: str) -> None:

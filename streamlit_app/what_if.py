@@ -8,11 +8,12 @@ from typing import Any
 
 import streamlit as st
 
+from clv.money import decimals
 from streamlit_app.customer_charts import plain
 
 _SHOWN = 5
 _REACH = {"days": 365.0, "purchases": 10.0, "orders": 10.0, "items": 10.0, "currency": 100.0, "share": 1.0}
-"""How far a slider goes at least, by unit, where the contract sets no end."""
+"""How far a slider goes at least, by unit, where the contract sets no end; amounts below 1 have :func:`_at_least`."""
 
 _WHOLE = ("days", "purchases", "orders", "items", "instalments", "categories", "weekday", "month", "score")
 _NOT_KNOWN = "not known"
@@ -74,13 +75,14 @@ def _control(key: str, fact: Mapping[str, Any], value: Any) -> Any:
         picked = st.selectbox(plain(fact["name"]), options, index=index, key=key, help=fact["description"])
         return None if picked == _NOT_KNOWN else picked
     low, high, step = reach(fact, float(value))
+    digits = max(decimals(value), decimals(step))
     return st.slider(
         plain(fact["name"]),
         low,
         high,
         float(value),
         step=step,
-        format="%,.0f" if step >= 1 and value == round(value) else "%,.2f",
+        format="%,.0f" if step >= 1 and value == round(value) else f"%,.{digits}f",
         key=key,
         help=fact["description"],
     )
@@ -93,12 +95,22 @@ def reach(fact: Mapping[str, Any], value: float) -> tuple[float, float, float]:
     (0.0, 365.0, 1.0)
     >>> reach({"unit": "share", "minimum": 0, "maximum": 1}, 0.2)
     (0.0, 1.0, 0.01)
+    >>> reach({"unit": "currency", "minimum": 0, "maximum": None}, 0.0042)
+    (0.0, 0.1, 0.001)
     """
-    wide = max(_REACH.get(fact["unit"], 5.0), 3 * abs(value))
+    least = _at_least(fact["unit"], value)
+    wide = max(least or 5.0, 3 * abs(value))
     rounded = 10.0 ** math.floor(math.log10(wide))
     low = fact["minimum"] if fact["minimum"] is not None else (0.0 if value >= 0 else -wide)
-    high = fact["maximum"] if fact["maximum"] is not None else max(_REACH.get(fact["unit"], 0.0), wide)
-    if fact["maximum"] is None and high != _REACH.get(fact["unit"]):
+    high = fact["maximum"] if fact["maximum"] is not None else max(least or 0.0, wide)
+    if fact["maximum"] is None and high != least:
         high = math.ceil(high / rounded) * rounded
     step = 1.0 if fact["unit"] in _WHOLE else 10.0 ** math.floor(math.log10((high - low) / 100))
     return float(low), float(high), step
+
+
+def _at_least(unit: str, value: float) -> float | None:
+    """How far a slider goes at least; a small amount is a shop's whose amounts are all small."""
+    if unit == "currency" and 0 < abs(value) < 1:
+        return 10.0 ** math.ceil(math.log10(3 * abs(value)))
+    return _REACH.get(unit)

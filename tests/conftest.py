@@ -1,4 +1,8 @@
-"""Fixtures of all rooms; `--scale full` runs the tests that are too dear for every day, and nothing else."""
+"""Fixtures of all rooms, and the two scales.
+
+A test marked `full_scale(reason)` is too dear for every day and skipped. `--scale full` runs these, the tests that do
+more when the fixture `full_scale` says so, and nothing else.
+"""
 
 import json
 import os
@@ -16,20 +20,28 @@ DATA = REPOSITORY.parent / "shared" / "data"
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--scale", choices=["small", "full"], default="small", help="full: only the tests that ask for `full_scale`"
+        "--scale",
+        choices=["small", "full"],
+        default="small",
+        help="full: only the tests that are marked `full_scale` or ask for it",
     )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """At full scale, leave out what would do the same as at small scale."""
+    """Skip what is for the full scale alone; at full scale, leave out what would do the same as at small scale."""
+    marked = {item: mark for item in items if (mark := item.get_closest_marker("full_scale"))}
     if config.getoption("--scale") == "full":
-        scaled = [item for item in items if "full_scale" in getattr(item, "fixturenames", ())]
+        scaled = [item for item in items if item in marked or "full_scale" in getattr(item, "fixturenames", ())]
         config.hook.pytest_deselected(items=[item for item in items if item not in scaled])
         items[:] = scaled
+    else:
+        for item, mark in marked.items():
+            item.add_marker(pytest.mark.skip(reason=mark.args[0]))
 
 
 @pytest.fixture(scope="session")
 def full_scale(request: pytest.FixtureRequest) -> bool:
+    """For a test that does more at full scale."""
     return request.config.getoption("--scale") == "full"
 
 

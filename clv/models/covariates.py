@@ -108,6 +108,34 @@ class _Rows:
     weight: Array
 
 
+@dataclass(frozen=True)
+class FittedCovariates:
+    """A fitted process, and the rows it was fitted to.
+
+    Attributes
+    ----------
+    process
+        What predicts.
+    chosen
+        Positions of the m labelled snapshots that it was fitted to.
+    weight
+        How many snapshots each of them stands for, shape (m,).
+    """
+
+    process: CovariateProcess
+    chosen: NDArray[np.intp]
+    weight: Array
+    _rows: _Rows
+    _fit: _Fit
+
+    def held_out(self, fold: NDArray[np.intp]) -> Array:
+        """P(return) of each row by a fit that did not see the customers of its fold; `fold` has shape (m,)."""
+        p = np.empty(len(fold))
+        for own in (fold == number for number in np.unique(fold)):
+            p[own] = _chances(self._fit.without(self._rows, own), self._rows, self._fit.horizon)[0][own]
+        return p
+
+
 def fit_covariates(
     encoder: Encoder,
     matrix: NDArray[np.float32],
@@ -116,7 +144,7 @@ def fit_covariates(
     *,
     horizon_days: int,
     seed: int,
-) -> CovariateProcess | None:
+) -> FittedCovariates | None:
     """Fit; None if fewer returned than are needed to learn from some and to judge by others.
 
     Parameters
@@ -146,9 +174,8 @@ def fit_covariates(
     for one, where in zip(covariates, slices, strict=True):
         design[:, where] = one.design(matrix)
     rows = _Rows(design, count - 1, (tenure - recency) / unit, tenure / unit, is_return, weight)
-    # inner products of short vectors: on a busy machine BLAS threads make them ten times slower
-    with threadpool_limits(1, user_api="blas"):
-        coefficients = _fit_best(rows, held_out, [one.width for one in covariates], horizon_days / unit)
+    fitted = _fit_best(rows, held_out, [one.width for one in covariates], horizon_days / unit)
+    coefficients = fitted.coefficients
     means = (weight.astype(np.float32) @ design / weight.sum()).astype(np.float64)
     base, effects = coefficients[1:4], []
     for one, where in zip(covariates, slices, strict=True):
@@ -156,7 +183,7 @@ def fit_covariates(
         mean = own @ means[where]
         base = base + mean
         effects.append(one.effect(own, mean))
-    return CovariateProcess(
+    process = CovariateProcess(
         r=float(np.exp(coefficients[0])),
         base=(float(base[0]), float(base[1]), float(base[2])),
         unit_days=unit,
@@ -165,6 +192,7 @@ def fit_covariates(
         reference=(reference[0], reference[1], reference[2]),
         effects=tuple(effects),
     )
+    return FittedCovariates(process, chosen, weight, rows, fitted)
 
 
 def _some_rows(is_return: NDArray[np.bool_], limit: int, seed: int) -> tuple[NDArray[np.intp], Array]:
@@ -203,19 +231,35 @@ def _covariates(encoder: Encoder, matrix: NDArray[np.float32]) -> list[_Covariat
     return [one for one in found if one.is_ever_missing or len(one.knots) > 1]
 
 
-def _fit_best(rows: _Rows, held_out: NDArray[np.bool_], widths: Sequence[int], horizon: float) -> Array:
+@dataclass(frozen=True)
+class _Fit:
+    """Coefficients, and what it takes to fit them again without some customers."""
+
+    coefficients: Array
+    widths: Sequence[int]
+    horizon: float
+    penalty: float
+
+    def without(self, rows: _Rows, held_out: NDArray[np.bool_]) -> Array:
+        """Coefficients of the other rows."""
+        others = replace(rows, weight=np.where(held_out, 0.0, rows.weight))
+        return _fit(self.coefficients, others, self.widths, self.horizon, self.penalty)
+
+
+def _fit_best(rows: _Rows, held_out: NDArray[np.bool_], widths: Sequence[int], horizon: float) -> _Fit:
     """Fit with the penalty that held-out customers are best told with; each fit starts where the one before ended."""
-    learnt, judged = np.where(held_out, 0.0, rows.weight), np.where(held_out, rows.weight, 0.0)
-    coefficients = best = np.concatenate([[0.0, 1.0], np.zeros(2 + 3 * rows.design.shape[1])])
-    best_penalty, lowest = PENALTIES[0], np.inf
+    judged = np.where(held_out, rows.weight, 0.0)
+    start = np.concatenate([[0.0, 1.0], np.zeros(2 + 3 * rows.design.shape[1])])
+    best, lowest = _Fit(start, widths, horizon, PENALTIES[0]), np.inf
+    coefficients = start
     for penalty in PENALTIES:
-        coefficients = _fit(coefficients, replace(rows, weight=learnt), widths, horizon, penalty)
+        coefficients = _Fit(coefficients, widths, horizon, penalty).without(rows, held_out)
         p, _ = _chances(coefficients, rows, horizon)
         loss = -float(judged @ np.log(np.where(rows.is_return, p, 1 - p)))
         if loss >= lowest:
             break
-        best, best_penalty, lowest = coefficients, penalty, loss
-    return _fit(best, rows, widths, horizon, best_penalty)
+        best, lowest = _Fit(coefficients, widths, horizon, penalty), loss
+    return replace(best, coefficients=_fit(best.coefficients, rows, widths, horizon, best.penalty))
 
 
 def _chances(coefficients: Array, rows: _Rows, horizon: float) -> tuple[Array, tuple[Array, ...]]:
@@ -267,5 +311,7 @@ def _fit(start: Array, rows: _Rows, widths: Sequence[int], horizon: float, penal
         gradient += np.concatenate([shared / SHARED_SD**2, (penalty * np.sqrt(lengths) / norm)[of_group] * effects])
         return value / total, gradient / total
 
-    found = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": ROUNDS})
+    # inner products of short vectors: on a busy machine BLAS threads make them ten times slower
+    with threadpool_limits(1, user_api="blas"):
+        found = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": ROUNDS})
     return np.asarray(found.x, dtype=np.float64)

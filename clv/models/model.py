@@ -13,6 +13,7 @@ from clv.models.btyd import BTYDModel
 from clv.models.covariates import fit_covariates
 from clv.models.hurdle import CUSTOMER_FOLDS, bin_rows, customer_folds, fit_boosters, make_encoder
 from clv.models.recipe import Recipe
+from clv.models.share import covariate_share
 from clv.predictor import Encoder, History, Parts, Predictor
 
 
@@ -76,7 +77,8 @@ class Model:
         matrix = encoder.encode(X)
         history = fit_history(encoder, today, horizon_days) if family in ("blend", "offset", "btyd") else None
         start = history.predict_parts(matrix) if history is not None and family == "offset" else None
-        fold = customer_folds(X["customer_id"].to_numpy(dtype=object), is_return)
+        customer_id = X["customer_id"].to_numpy(dtype=object)
+        fold = customer_folds(customer_id, is_return)
         hurdles = tuple(
             fit_boosters(
                 bin_rows(
@@ -97,9 +99,13 @@ class Model:
         )
         covariates = (
             fit_covariates(encoder, matrix, is_return, fold == 0, horizon_days=horizon_days, seed=self.seed)
-            if self.recipe.covariate_weight > 0 and family in ("blend", "hurdle")
+            if self.recipe.covariate_weight != 0 and family in ("blend", "hurdle")
             else None
         )
+        share = self.recipe.covariate_weight if covariates is not None else 0.0
+        if covariates is not None and share is None:
+            judges = hurdles if self.recipe.patience else ()  # without patience no bag holds anybody out
+            share = covariate_share(covariates, judges, matrix, is_return, customer_id, fold)
         self.predictor_ = Predictor(
             encoder=encoder,
             hurdles=hurdles,
@@ -110,8 +116,8 @@ class Model:
             ),
             history=history,
             history_weight={"blend": self.recipe.history_weight, "btyd": 1.0}.get(family, 0.0),
-            covariates=covariates,
-            covariate_weight=self.recipe.covariate_weight if covariates is not None else 0.0,
+            covariates=covariates.process if covariates is not None else None,
+            covariate_weight=share or 0.0,
         )
         return self
 

@@ -23,7 +23,10 @@ FEW_RETURNERS = 500
 """With as many labels of who returned, that share is half way back to the even one."""
 
 COVARIATE_WEIGHT = 0.3
-"""Share of BG/NBD with covariates in the P(return) of the hurdle, where nothing was tuned."""
+"""Share of BG/NBD with covariates in the P(return) of the hurdle."""
+
+MORE_COVARIATES = 0.75
+"""That share where held-out customers say that it is better (:mod:`clv.models.share`)."""
 
 
 class Recipe(BaseModel):
@@ -38,8 +41,11 @@ class Recipe(BaseModel):
 
     family: Family = "blend"
     history_weight: float = Field(default=0.5, gt=0, lt=1, description="share of BG/NBD and Gamma-Gamma in the blend")
-    covariate_weight: float = Field(
-        default=0.0, ge=0, lt=1, description="share of BG/NBD with covariates in the P(return) of a hurdle"
+    covariate_weight: float | None = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="share of BG/NBD with covariates in the P(return) of a hurdle; null: the fit chooses it",
     )
     bags: int = Field(default=5, ge=1, le=20, description="boosters with seeds and held-out customers of their own")
     patience: int = Field(default=20, ge=0, description="rounds without a gain on held-out customers; 0: all rounds")
@@ -71,13 +77,19 @@ class Recipe(BaseModel):
                 "btyd": "BG/NBD and Gamma-Gamma alone",
             }[self.family]
         history = self.history_weight if self.family == "blend" else 0.0
-        shares = {
-            "XGBoost": (1 - history) * (1 - self.covariate_weight),
-            "BG/NBD with covariates": (1 - history) * self.covariate_weight,
-            "BG/NBD and Gamma-Gamma": history,
-        }
+        own = self.covariate_weight
+        shares = {"XGBoost and BG/NBD with covariates": 1 - history}
+        if own is not None:
+            shares = {"XGBoost": (1 - history) * (1 - own), "BG/NBD with covariates": (1 - history) * own}
+        shares["BG/NBD and Gamma-Gamma"] = history
         named = [f"{share:.0%} {member}" for member, share in shares.items() if share > 0]
-        return "a blend of " + ", ".join(named) if len(named) > 1 else "XGBoost alone"
+        if len(named) == 1:
+            return "XGBoost alone" if own is not None else "a blend of XGBoost and BG/NBD with covariates"
+        return "a blend of " + ", ".join(named)
+
+    def with_share(self, covariate_weight: float) -> Recipe:
+        """The recipe with the share that a fit chose."""
+        return self.model_copy(update={"covariate_weight": covariate_weight})
 
 
 def default_recipe(*, is_short: bool, returners: int) -> Recipe:
@@ -91,4 +103,4 @@ def default_recipe(*, is_short: bool, returners: int) -> Recipe:
         Who returned among the labelled snapshots.
     """
     more = (SHORT_HISTORY_WEIGHT - 0.5) * FEW_RETURNERS / (FEW_RETURNERS + returners) if is_short else 0.0
-    return Recipe(history_weight=round(0.5 + more, 3), covariate_weight=COVARIATE_WEIGHT)
+    return Recipe(history_weight=round(0.5 + more, 3), covariate_weight=None)

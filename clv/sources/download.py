@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from clv.errors import UnavailableError
+from clv.errors import UnavailableError, first_line
 
 OLIST = "olistbr/brazilian-ecommerce"
 """Name of the data set on Kaggle (CC BY-NC-SA 4.0: everyone fetches their own copy)."""
@@ -28,8 +28,7 @@ def download_olist() -> Path:
     try:
         return Path(kagglehub.dataset_download(OLIST))
     except Exception as error:  # kagglehub lets through whatever its HTTP client, archive reader and own checks raise
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UnavailableError(
-            f"Olist could not be fetched from Kaggle ({reason}); check the connection, or fetch "
+            f"Olist could not be fetched from Kaggle ({first_line(error)}); check the connection, or fetch "
             f"https://www.kaggle.com/datasets/{OLIST} by hand and load the zip."
         ) from error

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import duckdb
 
-from clv.errors import InputError
+from clv.errors import InputError, first_line
 from clv.sources.files import RawFile
 
 
@@ -72,7 +72,7 @@ def csv_errors(file: RawFile, width: int, delimiter: str = ",") -> Iterator[None
         yield
     except (duckdb.InvalidInputException, duckdb.ConversionException) as error:
         _explain(file, width, delimiter)
-        raise InputError(f"{file.name} can't be read as CSV: {str(error).splitlines()[0]}") from error
+        raise InputError(f"{file.name} can't be read as CSV: {first_line(error)}") from error
 
 
 def line_of(file: RawFile, row: int, delimiter: str = ",") -> str:

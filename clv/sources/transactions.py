@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 import duckdb
 
-from clv.errors import InputError
+from clv.errors import InputError, first_line
 from clv.sources import files, values
 from clv.sources.files import RawFile
 from clv.sources.tables import Loaded, count, csv_errors, csv_rows, line_of, literal, quoted, read_header
@@ -122,7 +122,7 @@ class TransactionColumns:
                     connection.execute(f"select try_strptime('', {literal(self.time_format)})")
             except duckdb.Error as error:
                 raise InputError(
-                    f"--time-format {self.time_format!r} can't be used ({str(error).splitlines()[0]}); expected one "
+                    f"--time-format {self.time_format!r} can't be used ({first_line(error)}); expected one "
                     "such as '%d/%m/%Y %H:%M'."
                 ) from None
         return replace(self, delimiter=delimiter)
@@ -252,7 +252,7 @@ class _Log:
                 described = self.connection.execute(f"describe select * from {relation}").fetchall()
             except duckdb.Error as error:
                 raise InputError(
-                    f"{file.name} is not a Parquet file or is damaged ({str(error).splitlines()[0]}); write it again."
+                    f"{file.name} is not a Parquet file or is damaged ({first_line(error)}); write it again."
                 ) from None
             header, types = [row[0] for row in described], [row[1] for row in described]
             sources = [quoted(name) for name in header]

@@ -16,7 +16,7 @@ import duckdb
 import pandas as pd
 import pyarrow as pa
 
-from clv.errors import InputError, UnavailableError
+from clv.errors import InputError, UnavailableError, first_line
 from clv.home import remove, replacing
 from clv.sources.tables import literal
 from clv.warehouse.protocol import SCHEMAS
@@ -70,14 +70,14 @@ class DuckDBWarehouse:
                 },
             )
         except duckdb.Error as error:
-            raise UnavailableError(f"Warehouse {target} can't be opened: {_first_line(error)}") from error
+            raise UnavailableError(f"Warehouse {target} can't be opened: {first_line(error)}") from error
         try:
             with _commit_errors(target):
                 yield connection
                 if not read_only:
                     connection.execute("checkpoint")
         except (duckdb.IOException, duckdb.FatalException, duckdb.OutOfMemoryException) as error:
-            raise UnavailableError(f"Warehouse {target} can't be read or written: {_first_line(error)}") from error
+            raise UnavailableError(f"Warehouse {target} can't be read or written: {first_line(error)}") from error
         finally:
             connection.close()
 
@@ -212,8 +212,4 @@ def _commit_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except duckdb.TransactionException as error:
-        raise UnavailableError(f"Warehouse {path} can't be written: {_first_line(error)}") from error
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0]
+        raise UnavailableError(f"Warehouse {path} can't be written: {first_line(error)}") from error

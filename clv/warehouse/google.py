@@ -84,7 +84,7 @@ def clear_errors(address: str) -> Iterator[None]:
 
 
 def _explained(address: str, error: api.GoogleAPICallError) -> ClvError:
-    said = _first_line(error)
+    said = _said(error)
     reasons = {str(item["reason"]) for item in error.errors if isinstance(item, dict) and "reason" in item}
     if "bytesBilledLimitExceeded" in reasons:
         return InputError(
@@ -102,8 +102,8 @@ def _explained(address: str, error: api.GoogleAPICallError) -> ClvError:
     return UnavailableError(f"{address}: BigQuery answered: {said}.")
 
 
-def _first_line(error: Exception) -> str:
-    """What the service said, without the request and the ids that the client adds."""
-    first = error.errors[0] if isinstance(error, api.GoogleAPICallError) and error.errors else None
+def _said(error: api.GoogleAPICallError) -> str:
+    """What the service said, without the request and the ids that the client adds to the error's own text."""
+    first = error.errors[0] if error.errors else None
     text = str(first["message"]) if isinstance(first, dict) and "message" in first else str(error)
     return (text.splitlines() or ["no reason given"])[0].rstrip(".;: ")

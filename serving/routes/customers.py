@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Response
 from starlette.background import BackgroundTask
+from starlette.convertors import PathConvertor, register_url_convertor
 
 from serving.answers import CustomerAnswer, CustomersAnswer
 from serving.bodies import JSON, PARQUET
@@ -20,6 +21,15 @@ from serving.shop import SORTABLE
 router = APIRouter(tags=["customers"])
 
 Sort = Literal[SORTABLE]  # type: ignore[valid-type]
+
+
+class _AnyText(PathConvertor):
+    """The rest of the path, whatever it holds; Starlette's own ends at a line break."""
+
+    regex = "(?s:.*)"
+
+
+register_url_convertor("text", _AnyText())
 
 
 @router.get("/customers", response_model=CustomersAnswer, responses=documented(401, 404, 422, 500, 503))
@@ -56,12 +66,12 @@ async def all_customers(service: CurrentService) -> WholeFile:
 
 
 @router.get(
-    "/customers/{customer_id:path}",
+    "/customers/{customer_id:text}",
     response_model=CustomerAnswer,
     responses=documented(401, 404, 500, 503),
 )
 async def customer(customer_id: str, service: CurrentService) -> Response:
-    """One customer: the prediction, and the purchases and features it was made from."""
+    """One customer, the id percent-encoded: the prediction, and the purchases and features it was made from."""
     model = service.holder.state.model
     features = model.predictor.encoder.features if model else ()
     answer = await service.in_thread(lambda: respond(service.shop.customer(customer_id, features)))

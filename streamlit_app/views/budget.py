@@ -9,7 +9,7 @@ import streamlit as st
 
 from streamlit_app import budget_charts, campaign, page, tables
 from streamlit_app.client import Client
-from streamlit_app.money import symbol
+from streamlit_app.money import decimals_of, symbol
 from streamlit_app.palette import colours
 from streamlit_app.preferences import style
 from streamlit_app.shop import Shop
@@ -26,14 +26,14 @@ def _show(api: Client, facts: Mapping[str, Any]) -> None:
     if found is None:
         return
     st.caption(found.describe(style()))
-    everybody = len(found.customers)
+    everybody, digits = len(found.customers), decimals_of(found.customers["expected_value"])
     first, second, third = st.columns(3)
     cost = first.number_input(
         f"Cost of one contact, {symbol(found.currency)}",
         min_value=0.0,
         value=1.0,
-        step=0.1,
-        format="%.2f",
+        step=10.0 ** (1 - digits),
+        format=f"%.{digits}f",
         key="cost",
         bind="query-params",
     )

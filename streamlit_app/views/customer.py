@@ -29,10 +29,9 @@ def _show(api: Client, facts: Mapping[str, Any]) -> None:
     text = st.text_input(
         "Find a customer", key=page.CUSTOMER_KEY, type="search", placeholder="an id, or part of it", bind="query-params"
     )
-    wanted = (text or "").strip()
-    row = shop.find(found, wanted) if wanted else None
+    row = shop.find(found, text) if text else None
     if row is None:
-        _show_matches(found, wanted)
+        _show_matches(found, (text or "").strip())
         return
     _show_neighbours(found, row)
     _show_figures(found, row)
@@ -126,7 +125,10 @@ def _show_purchases(found: Shop, one: Customer) -> None:
     st.subheader("What they bought", anchor=False)
     purchases, say = one.purchases, style()
     if purchases is None or found.as_of_date is None:
-        st.info("A file of features holds no purchases.", icon=":material/info:")
+        why = "A file of features holds no purchases."
+        if found.features is None:
+            why = "The shop's data no longer hold this customer's purchases; `clv score` brings the list up to date."
+        st.info(why, icon=":material/info:")
         return
     st.altair_chart(
         customer_charts.timeline_chart(purchases, found.as_of_date, found.horizon_days, found.currency, colours(), say),

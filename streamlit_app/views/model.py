@@ -172,7 +172,8 @@ def _show_ladder(evaluation: Mapping[str, Any], models: Mapping[str, words.Inter
     st.markdown("**All metrics**")
     rows = {
         words.label(metric): {
-            words.baseline(name): words.interval(values.get(metric), numbers) for name, values in models.items()
+            words.baseline(name): words.interval(values.get(metric), numbers, words.digits(metric, values.get(metric)))
+            for name, values in models.items()
         }
         for metric in shown
     }

@@ -9,10 +9,10 @@ import pytest
 from clv import plots
 from clv.backtest import SMALLEST_LOSS, Backtest, folds, run
 from clv.bootstrap import intervals, paired, resample
-from clv.metrics import evaluate
 from clv.predictor import Parts
 from clv.snapshots import Snapshots
 from clv.splits import Fold
+from tests.clv.scores import evaluate
 
 HORIZON = 59
 MONTHS = [day.date() for day in pd.date_range("2019-01-31", periods=9, freq="ME")]

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from clv.bootstrap import Outcome, intervals, paired, resample
-from clv.metrics import METRICS, evaluate, normalized_gini
+from clv.metrics import METRICS, normalized_gini
 from clv.predictor import Parts
+from tests.clv.scores import evaluate
 
 
 def shop(rng, size, *, noise=1.0, ids=None):

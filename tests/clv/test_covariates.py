@@ -9,55 +9,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.optimize import approx_fprime
-from scipy.special import expit
 
 from clv.models import covariates
 from clv.models.covariates import fit_covariates
 from clv.models.hurdle import customer_folds
 from clv.predictor import CovariateProcess, Effect, Encoder
-
-HORIZON = 90
-ENCODER = Encoder(
-    ("purchase_count", "recency_days", "tenure_days", "first_discount", "first_category", "constant", "score"),
-    {"first_category": ("food", "toys", "watches")},
-)
-
-
-def simulated(
-    n: int, seed: int
-) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.float64], NDArray[np.intp]]:
-    """Customers of a BG/NBD whose rates depend on a discount and on a category; some scores are missing.
-
-    Returns
-    -------
-    matrix, is_return, chance, fold
-        What is seen, who returned, the true chance given what is seen, and the customers' folds.
-    """
-    rng = np.random.default_rng(seed)
-    discount, category = rng.random(n), rng.integers(0, 3, n)
-    alpha = 60.0 * np.exp(1.5 * discount - 0.8 * (category == 2))
-    a, b, r = np.where(category == 0, 0.2, 1.0), 2.0, 1.2
-    rate, leave = rng.gamma(r, 1 / alpha), rng.beta(a, b)
-    T = rng.integers(30, 700, n).astype(float)
-    x, t_x, returned = np.zeros(n), np.zeros(n), np.zeros(n, bool)
-    now, is_active = np.zeros(n), rng.random(n) >= leave  # one may leave after the first purchase, too
-    while is_active.any():
-        now = now + rng.exponential(1 / rate)
-        is_active &= now <= T + HORIZON
-        past = is_active & (now <= T)
-        x, t_x, returned = x + past, np.where(past, now, t_x), returned | (is_active & ~past)
-        is_active &= rng.random(n) >= leave
-    gone = np.log(a) - np.log(b + x) + (r + x) * np.log((alpha + T) / (alpha + t_x))
-    chance = expit(-gone) * -np.expm1(-(r + x) * np.log1p(HORIZON / (alpha + T)))
-    score = np.where(rng.random(n) < 0.3, np.nan, rng.integers(1, 6, n))
-    matrix = np.column_stack([x + 1, T - t_x, T, discount, category, np.full(n, 7.0), score]).astype(np.float32)
-    return matrix, returned, chance, customer_folds(np.arange(n).astype(object), returned)
+from tests.clv.processes import ENCODER, HORIZON, simulated
 
 
 def fit(matrix: NDArray[np.float32], is_return: NDArray[np.bool_], fold: NDArray[np.intp]) -> CovariateProcess:
-    process = fit_covariates(ENCODER, matrix, is_return, fold == 0, horizon_days=HORIZON, seed=1)
-    assert process is not None
-    return process
+    fitted = fit_covariates(ENCODER, matrix, is_return, fold == 0, horizon_days=HORIZON, seed=1)
+    assert fitted is not None
+    return fitted.process
 
 
 @pytest.fixture(scope="module")
@@ -132,8 +95,9 @@ def test_features_that_say_nothing_have_hardly_an_effect() -> None:
     noise = np.random.default_rng(3).normal(size=(len(matrix), 12)).astype(np.float32)
     matrix = np.hstack([matrix, noise])
     encoder = Encoder((*ENCODER.features, *(f"noise_{number}" for number in range(12))), ENCODER.vocabulary)
-    process = fit_covariates(encoder, matrix, is_return, fold == 0, horizon_days=HORIZON, seed=1)
-    assert process is not None
+    fitted = fit_covariates(encoder, matrix, is_return, fold == 0, horizon_days=HORIZON, seed=1)
+    assert fitted is not None
+    process = fitted.process
     spread = dict(zip((effect.column for effect in process.effects), process.added(matrix).std(axis=0), strict=True))
     of_category, of_noise = spread[4].max(), max(spread[column].max() for column in range(7, 19))
     assert of_noise < 0.1 * of_category
@@ -142,8 +106,9 @@ def test_features_that_say_nothing_have_hardly_an_effect() -> None:
 def test_without_covariates_it_is_a_process_all_share() -> None:
     matrix, is_return, _, fold = simulated(3_000, seed=7)
     encoder = Encoder(ENCODER.features[:3], {})
-    shared = fit_covariates(encoder, matrix[:, :3], is_return, fold == 0, horizon_days=HORIZON, seed=1)
-    assert shared is not None
+    fitted = fit_covariates(encoder, matrix[:, :3], is_return, fold == 0, horizon_days=HORIZON, seed=1)
+    assert fitted is not None
+    shared = fitted.process
     assert shared.effects == ()
     assert shared.p_return(matrix).mean() == pytest.approx(is_return.mean(), rel=0.05)
 

@@ -174,15 +174,14 @@ def test_nothing_bought_since_is_knowledge_too(story: Story) -> None:
     assert min(row["recency_days"] for row in last) == (AS_OF - LAST).days
 
 
+@pytest.mark.full_scale(
+    "two dbt builds of its own: `make check` runs it; without dbt it is tried in tests/clv/test_bigquery.py"
+)
 @pytest.mark.timeout(900)
 def test_lost_answers_change_nothing(
-    story: Story, duckdb_marts: Warehouse, logs: tuple[Path, Path], tmp_path: Path, full_scale: bool
+    story: Story, duckdb_marts: Warehouse, logs: tuple[Path, Path], tmp_path: Path
 ) -> None:
     """Of everything that the clients ask to be done the first answer is lost, so they ask again."""
-    if not full_scale:
-        pytest.skip(
-            "two dbt builds of its own: `make check` runs it; without dbt it is tried in tests/clv/test_bigquery.py"
-        )
     changed = {"home": tmp_path / "home", "warehouse": "bigquery://forgetful-builds/shop"}
     settings = story.settings.model_copy(update=changed)
     setup_bigquery(settings)
@@ -226,11 +225,10 @@ def test_what_bigquery_refuses_to_dbt_is_one_clear_sentence(
     assert "\n" not in str(caught.value)
 
 
-def test_a_query_over_the_limit_is_refused(story: Story, full_scale: bool) -> None:
-    if not full_scale:
-        pytest.skip(
-            "a dbt build of its own: `make check` runs it; without dbt it is tried in tests/clv/test_bigquery.py"
-        )
+@pytest.mark.full_scale(
+    "a dbt build of its own: `make check` runs it; without dbt it is tried in tests/clv/test_bigquery.py"
+)
+def test_a_query_over_the_limit_is_refused(story: Story) -> None:
     limited = story.settings.model_copy(update={"maximum_bytes_billed": 1})
     with pytest.raises(InputError, match=r"raise the limit with CLV_BIGQUERY_MAXIMUM_BYTES_BILLED"):
         transform(limited, as_of_date=LAST, horizon_days=HORIZON)

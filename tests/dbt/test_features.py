@@ -303,12 +303,11 @@ def features_up_to(path: Path, cutoff: date, names: list[str]) -> Rows:
     )
 
 
+@pytest.mark.full_scale("a dbt build of its own: `make check` runs it")
 def test_features_are_the_same_when_the_future_is_deleted(
-    raw: Raw, build: Any, built: Path, feature_names: list[str], full_scale: bool
+    raw: Raw, build: Any, built: Path, feature_names: list[str]
 ) -> None:
     """By dbt itself; the next test does it for every cutoff, with the SQL that dbt has run."""
-    if not full_scale:
-        pytest.skip("a dbt build of its own: `make check` runs it")
     past = build(without_future(raw, CUTOFF), CUTOFF)
     expected = by_key(features_up_to(built, CUTOFF, feature_names))
     found = by_key(features_up_to(past, CUTOFF, feature_names))

@@ -26,12 +26,11 @@ def test_the_notebook_reads_marts_only(notebook: nbformat.NotebookNode) -> None:
     assert not any(f"{schema}." in code for schema in ("raw", "staging", "intermediate"))
 
 
+@pytest.mark.full_scale("executed by `make check`")
 @pytest.mark.parametrize("shape", ["olist", "transactions"])
 def test_the_notebook_runs_on_a_synthetic_shop(
-    shape: str, repository: Path, full_scale: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    shape: str, repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if not full_scale:
-        pytest.skip("executed by `make check`")
     monkeypatch.setenv("CLV_HOME", str(tmp_path / "home"))
     source = str(tmp_path / "made-up" / ("shop" if shape == "olist" else "transactions.csv"))
     for words in (

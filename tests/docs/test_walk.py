@@ -115,12 +115,9 @@ def test_every_page_with_something_to_type_has_a_desk() -> None:
     assert {page for page in {one.page for one in commands()} if to_type(page)} == set(DESKS)
 
 
+@pytest.mark.full_scale("walked by `make check`")
 @pytest.mark.parametrize("page", DESKS)
-def test_a_page_works_as_its_reader_would_follow_it(
-    page: str, full_scale: bool, desk: Desk, request: pytest.FixtureRequest
-) -> None:
-    if not full_scale:
-        pytest.skip("walked by `make check`")
+def test_a_page_works_as_its_reader_would_follow_it(page: str, desk: Desk, request: pytest.FixtureRequest) -> None:
     if DESKS[page] is with_bigquery:
         desk.settings.update(request.getfixturevalue("bigquery_facade").environment)
     DESKS[page](desk)

@@ -95,11 +95,10 @@ def test_a_commit_is_held_to_the_rules_of_make_check() -> None:
         assert f"\t@{rule}" in MAKEFILE, hook["id"]
 
 
+@pytest.mark.full_scale("trains a model and runs the gate twice: `make check` runs it")
 @pytest.mark.timeout(900)
-def test_the_gate_of_the_promotion_workflow_shows_its_report_and_promotes(desk: Desk, full_scale: bool) -> None:
+def test_the_gate_of_the_promotion_workflow_shows_its_report_and_promotes(desk: Desk) -> None:
     """The very lines of promote.yml, with the variables that GitHub would set."""
-    if not full_scale:
-        pytest.skip("trains a model and runs the gate twice: `make check` runs it")
     desk.has_a_model()
     desk.do("clv --quiet train")
     given = {"VERSION": "2", "REASON": "more trees", "WHO": "ana", "GITHUB_STEP_SUMMARY": "summary.md"}

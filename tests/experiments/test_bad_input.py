@@ -202,12 +202,11 @@ def test_a_shop_without_enough_to_learn_is_loaded_but_not_modelled(rows, horizon
         assert connection.execute("select count(*) from raw.transactions").fetchone() == (len(rows),)
 
 
-def test_an_odd_shop_is_predicted_sanely(clv, tmp_path: Path, full_scale) -> None:
+@pytest.mark.full_scale(
+    "a chain of its own: `make check` runs it; tests/clv/test_odd_shops.py tries every family on such shops"
+)
+def test_an_odd_shop_is_predicted_sanely(clv, tmp_path: Path) -> None:
     """Everybody comes back every month, one customer holds half the revenue, some gave back all they bought."""
-    if not full_scale:
-        pytest.skip(
-            "a chain of its own: `make check` runs it; tests/clv/test_odd_shops.py tries every family on such shops"
-        )
     rows: list[tuple[object, ...]] = []
     for n in range(60):
         for month, day in enumerate(days(240)[n % 30 :: 30]):

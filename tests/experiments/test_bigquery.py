@@ -63,13 +63,12 @@ def test_a_shop_is_scored_on_bigquery_as_on_duckdb(
     assert table.set_index("customer_id")["expected_value"].to_dict() == pytest.approx(by_customer.to_dict())
 
 
+@pytest.mark.full_scale("the gate twice: `make check` runs it")
 @pytest.mark.timeout(900)
 def test_the_gate_judges_on_bigquery_as_on_duckdb(
-    copy_of_lab, address: str, warehouse: Warehouse, bigquery_facade: Any, clv, full_scale: bool
+    copy_of_lab, address: str, warehouse: Warehouse, bigquery_facade: Any, clv
 ) -> None:
     """Features, level, leaks and the test out of time: the same report; then the version is in Production."""
-    if not full_scale:
-        pytest.skip("the gate twice: `make check` runs it")
     home = copy_of_lab.home
     copy_of_lab.register_again()
     copy_tables(home, warehouse)

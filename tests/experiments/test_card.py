@@ -104,6 +104,17 @@ def test_the_card_has_what_a_reviewer_looks_for() -> None:
     assert "Where \\| it went." in page
 
 
+def test_amounts_of_a_shop_with_tiny_ones_are_shown() -> None:
+    facts = about()
+    facts["importance"][0]["mean_abs_contribution"] = 0.00123
+    facts["level"] |= {"total": 0.4213, "total_low": 0.21, "total_high": 1.6}
+    facts["evaluation"]["models"]["model"] |= {"mae": [0.00042, 0.0004, 0.00044]}
+    page = card(facts, value_interval=(0.25, 1.75))
+    assert "| 0.00123 BRL |" in page
+    assert "expected to spend 0.421 BRL, with 80% certainty 0.21 to 2. " in page
+    assert "| MAE | 0.00042 (0.00040 to 0.00044) |" in page
+
+
 def test_slices_too_small_are_listed_and_nothing_is_claimed_of_them() -> None:
     page = card(about(), value_interval=(0.25, 1.75))
     assert "| SP | 900 | 80 | 0.400 (0.300 to 0.500)" in page or "| SP | 900 | 80 | 0.40 (0.30 to 0.50)" in page

@@ -63,9 +63,10 @@ def test_with_a_shuffled_future_only_who_knows_it_can_rank(leaky: bool, workspac
     assert (found.gini.estimate > 0.3) is leaky
 
 
-def test_a_feature_that_contains_the_label_is_stopped_and_named(copy_of_lab, clv, monkeypatch, full_scale) -> None:
-    if not full_scale:
-        pytest.skip("two trainings and two promotions: `make check` runs it; tests/clv/test_leaks.py tries the parts")
+@pytest.mark.full_scale(
+    "two trainings and two promotions: `make check` runs it; tests/clv/test_leaks.py tries the parts"
+)
+def test_a_feature_that_contains_the_label_is_stopped_and_named(copy_of_lab, clv, monkeypatch) -> None:
     lab = copy_of_lab
     monkeypatch.setattr("clv.leaks.MOST_SHUFFLES", 2)
     lab.sql(f"update marts.customer_snapshots set {FEATURE} = coalesce(future_value, 0)")

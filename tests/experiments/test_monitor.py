@@ -21,6 +21,7 @@ from clv.settings import Settings
 from clv.snapshots import read_shop
 from clv.warehouse import PREDICTION_LOG, open_warehouse
 from clv.warehouse.bigquery import setup_bigquery
+from experiments.monitor_page import to_markdown
 from experiments.monitor_report import Check, Closed, FeatureDrift, MonitorReport, checks_of
 from experiments.page import html_page
 from experiments.prediction_history import Scoring, path_of, scorings, served
@@ -91,6 +92,27 @@ def test_before_anything_has_closed_it_says_so(copy_of_lab, clv) -> None:
     assert str(closes) in done.out
     assert "version 1" in done.out
     assert "0 days old" in done.out
+
+
+def test_a_model_newer_than_the_data_has_no_age(copy_of_lab, clv) -> None:
+    home = copy_of_lab.home
+    made = as_of_day(home)
+    back = made - timedelta(days=20)
+    done = clv(home, "transform", "--horizon-days", HORIZON_DAYS, "--as-of", back)
+    assert done.code == 0, done.err
+    done = clv(home, "--json", "monitor")
+    assert done.code == 0, done.err
+    details = {check["name"]: (check["passed"], check["detail"]) for check in done.json["checks"]}
+    assert details["age"] == (None, f"version 1 of {made} is newer than the data, which end on {back}")
+    assert details["inputs"] == (None, f"the data end on {back}, before the as-of day of version 1: nothing to compare")
+    assert done.json["age_days"] is None
+    assert done.json["drift"] == []
+    store = Settings(home=home).tracking_uri
+    client = MlflowClient(store, store)
+    assert "model_age_days" not in client.get_run(done.json["run_id"]).data.metrics
+    page = Path(client.download_artifacts(done.json["run_id"], "monitor/monitor.md")).read_text()
+    assert "is newer than the data" in page
+    assert f"The data end on {back}, before the as-of day of version 1: nothing to compare." in page
 
 
 def test_predictions_meet_what_happened(facts: dict, later: tuple[Path, pd.DataFrame]) -> None:
@@ -370,10 +392,25 @@ def test_age_is_judged_where_there_is_a_backtest() -> None:
     assert outcome("age", retrain_after_days=None, is_backtested=False) is None
 
 
+def test_a_model_newer_than_the_data_is_not_judged() -> None:
+    newer = report(model_as_of_date=date(2024, 4, 1), retrain_after_days=1)
+    assert newer.age_days is None
+    assert outcome("age", model_as_of_date=date(2024, 4, 1)) is None
+    assert report(model_as_of_date=date(2024, 3, 31)).age_days == 0
+
+
 def test_without_a_model_only_the_past_is_judged() -> None:
-    checks = list(checks_of(report(version=None, model_as_of_date=None, drift=())))
+    alone = report(version=None, model_as_of_date=None, drift=())
+    checks = list(checks_of(alone))
     assert [check.name for check in checks] == ["rank", "level", "model"]
     assert checks[-1].passed is None
+    assert "No model of this shop is in Production." in to_markdown(alone)
+
+
+def test_tiny_totals_are_shown() -> None:
+    latest = replace(report().closed[0], promised_total=Interval(5.0, 0.0042, 7.0))
+    (level,) = [check for check in checks_of(report(closed=(latest,))) if check.name == "level"]
+    assert "the interval of its total, 0.0042 to 7, held the 5" in level.detail
 
 
 def test_only_the_latest_closed_scoring_is_judged() -> None:

@@ -22,10 +22,9 @@ def spend_after(log: Path, first: str, last: str) -> dict[str, float]:
     return spend
 
 
-def test_cdnow_is_predicted_from_its_log_alone(cdnow_csv: Path, clv, tmp_path: Path, full_scale: bool) -> None:
+@pytest.mark.full_scale("a chain of two minutes: `make check` runs it")
+def test_cdnow_is_predicted_from_its_log_alone(cdnow_csv: Path, clv, tmp_path: Path) -> None:
     """As of April 1998; the spring that followed is read from the file, the model has not seen it."""
-    if not full_scale:
-        pytest.skip("a chain of two minutes: `make check` runs it")
     out = tmp_path / "out.csv"
     options = ["--horizon-days", 90, "--as-of", "1998-04-01", "--predictions", out, "--trials", 1]
     done = clv(tmp_path / "home", "--json", "run", cdnow_csv, "--source", "transactions", *options)
@@ -42,9 +41,8 @@ def test_cdnow_is_predicted_from_its_log_alone(cdnow_csv: Path, clv, tmp_path: P
     assert "worse" not in {verdict["normalized_gini"] for verdict in verdicts.values()}
 
 
-def test_olist_from_the_download_to_predictions(olist_zip: Path, clv, tmp_path: Path, full_scale: bool) -> None:
-    if not full_scale:
-        pytest.skip("the full Olist chain: `make check` runs it")
+@pytest.mark.full_scale("the full Olist chain: `make check` runs it")
+def test_olist_from_the_download_to_predictions(olist_zip: Path, clv, tmp_path: Path) -> None:
     out = tmp_path / "out.parquet"
     done = clv(tmp_path / "home", "--json", "run", olist_zip, "--source", "olist", "--predictions", out)
     assert done.code == 0, done.err

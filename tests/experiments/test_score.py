@@ -1,5 +1,6 @@
 """Where `clv score` leaves its predictions."""
 
+from datetime import timedelta
 from pathlib import Path
 
 import duckdb
@@ -73,6 +74,20 @@ def test_predictions_at_the_level_of_another_day_are_told_when_history_speaks_ag
     [warning] = write(workspace, shop, Scorer(thrice, old), "version 1").warnings
     assert f"Season and drift are the model's, of {old}" in warning
     assert "train a new model" in " ".join(capsys.readouterr().err.split())
+
+
+def test_predictions_of_a_past_that_the_model_has_seen_are_told_and_not_kept(workspace: Workspace) -> None:
+    """Kept, they would be judged one day as if they had been forecasts."""
+    shop = workspace.shop()
+    model = scorer(load_predictor(workspace, "1"))
+    later = Scorer(model.answer, shop.as_of_date + timedelta(days=1))
+    history = workspace.home.predictions / "history"
+    before = {path.name for path in history.iterdir()}
+    [warning] = write(workspace, shop, later, "version 7").warnings
+    assert warning.startswith(f"The model's as-of day {later.level_date} is later than the shop's, {shop.as_of_date}")
+    assert {path.name for path in history.iterdir()} == before
+    assert write(workspace, shop, model, "version 7").warnings == ()
+    assert {path.name for path in history.iterdir()} > before
 
 
 @pytest.mark.parametrize("name", ["historical_rate", "total_spend", "btyd", "zero"])

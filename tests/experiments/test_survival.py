@@ -185,14 +185,11 @@ def test_the_second_writer_waits_then_says_who_holds_the_lock(copy_of_lab, clv, 
         assert finished(waiting).code == 0
 
 
-def test_of_two_promotions_at_once_one_wins_and_the_other_is_told(
-    copy_of_lab, clv, clv_process, finished, full_scale
-) -> None:
+@pytest.mark.full_scale(
+    "two gates beside each other: `make check` runs it; tests/experiments/test_registry.py has one process"
+)
+def test_of_two_promotions_at_once_one_wins_and_the_other_is_told(copy_of_lab, clv, clv_process, finished) -> None:
     """Two people, two processes: both gates have seen version 1 in Production, only one may replace it."""
-    if not full_scale:
-        pytest.skip(
-            "two gates beside each other: `make check` runs it; tests/experiments/test_registry.py has one process"
-        )
     lab = copy_of_lab
     lab.register_again()
     lab.register_again()
@@ -239,9 +236,8 @@ def test_refused_by_the_gate_the_model_in_production_predicts(refusing, clv, tmp
     assert lab.state[1] == [(1, "Production"), (2, "None")]
 
 
-def test_refused_with_nothing_that_fits_the_best_baseline_predicts(refusing, clv, tmp_path: Path, full_scale) -> None:
-    if not full_scale:
-        pytest.skip("a second refused run: `make check` runs it")
+@pytest.mark.full_scale("a second refused run: `make check` runs it")
+def test_refused_with_nothing_that_fits_the_best_baseline_predicts(refusing, clv, tmp_path: Path) -> None:
     lab, out = refusing, tmp_path / "out.parquet"
     with closing(sqlite3.connect(lab.home / "mlflow.db")) as store, store:
         store.execute("update model_version_tags set value = '60' where key = 'clv.horizon_days'")

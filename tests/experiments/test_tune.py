@@ -1,21 +1,22 @@
 """The default recipe stays until another is better by a paired verdict; a search is the same however it is run."""
 
 from collections.abc import Sequence
+from types import SimpleNamespace
 
 import numpy as np
 import optuna
 import pandas as pd
 import pytest
 
-from clv.bootstrap import Outcome
+from clv.bootstrap import Difference, Outcome
 from clv.contract import Contract, Feature
 from clv.deviance import explained
 from clv.models.covariates import fit_covariates
 from clv.models.hurdle import customer_folds, make_encoder
 from clv.models.model import Model, fit_history
-from clv.models.recipe import Recipe, default_recipe
+from clv.models.recipe import COVARIATE_WEIGHT, Recipe, default_recipe
 from clv.predictor import Parts, mix
-from experiments.tune import MORE_COVARIATES, FoldData, can_judge, candidates, choose, history_weight, search
+from experiments.tune import FoldData, can_judge, candidates, choose, history_weight, search
 
 N = 2000
 WEIGHTS = (0.1, 0.25, 0.5, 0.75)
@@ -96,8 +97,8 @@ def fold() -> FoldData:
     history = fit_history(encoder, today, 90)
     outcome = Outcome(np.arange(len(today)), came, spent)
     held_out = customer_folds(X["customer_id"].to_numpy(dtype=object), returned)
-    process = fit_covariates(encoder, rows, returned, held_out == 0, horizon_days=90, seed=5)
-    predicted = history.predict_parts(matrix), history.predict_parts(rows), process.p_return(matrix)
+    fitted = fit_covariates(encoder, rows, returned, held_out == 0, horizon_days=90, seed=5)
+    predicted = history.predict_parts(matrix), history.predict_parts(rows), fitted.process.p_return(matrix)
     return FoldData(encoder, rows, returned, value, matrix, outcome, *predicted, seed=5, customer_fold=held_out)
 
 
@@ -156,15 +157,15 @@ def test_every_candidate_is_named_by_what_it_is(fold: FoldData) -> None:
     np.testing.assert_allclose(parts.expected_value, mixed.expected_value)
 
 
-@pytest.mark.parametrize("name", ["hurdle", "covariate_hurdle", "covariate_blend_25"])
-def test_a_candidate_predicts_what_its_model_would(name: str, fold: FoldData) -> None:
+@pytest.mark.parametrize(("name", "share"), [("hurdle", 0.0), ("hurdle", 0.6), ("blend_25", 0.6)])
+def test_a_candidate_predicts_what_its_model_would(name: str, share: float, fold: FoldData) -> None:
     X, returned, value = customers(1500, seed=1)
     today, _, _ = customers(1500, seed=2)
-    small = Recipe(bags=2, trees=10, value_trees=10)
+    small = Recipe(bags=2, trees=10, value_trees=10, covariate_weight=share)
     recipe, [expected] = candidates(small, {}, [fold], returners=int(fold.is_return.sum()), threads=1)[name]
     model = Model(CONTRACT, recipe, seed=5, threads=1)
     parts = model.fit(X, value, is_return=returned, today=today, horizon_days=90).predict_parts(today)
-    assert (model.predictor_.covariates is None) == (name == "hurdle")
+    assert model.predictor_.covariate_weight == share
     np.testing.assert_allclose(parts.p_return, expected.p_return, rtol=1e-5)
 
 
@@ -215,6 +216,30 @@ def test_what_was_tuned_must_beat_what_was_not() -> None:
     assert choose(both, Recipe(max_depth=3), outcomes, seed=1)[0] == best
 
 
+@pytest.mark.parametrize(
+    ("verdicts", "untuned", "tuned"),
+    [
+        (("better", "not distinguishable", "not distinguishable"), True, False),
+        (("not distinguishable", "better", "better"), True, True),
+        (("better", "better", "worse"), False, False),
+        (("not distinguishable",) * 3, False, False),
+    ],
+)
+def test_one_of_three_verdicts_is_enough_but_for_what_was_tuned(
+    verdicts: tuple[str, str, str], untuned: bool, tuned: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gini, auc, deviance = (SimpleNamespace(verdict=verdict) for verdict in verdicts)
+    shown = Difference(0.1, 0.0, 0.2, gini.verdict)
+    monkeypatch.setattr("experiments.tune.paired", lambda *_: {"normalized_gini": shown, "roc_auc": auc})
+    monkeypatch.setattr("experiments.tune.explained", lambda *_: deviance)
+    value = np.random.default_rng(5).random(50)
+    outcomes = [Outcome(np.arange(50), value > 0, value)]
+    parts = {"blend_50": Parts(np.full(50, 0.5), np.ones(50)), "better": Parts(np.full(50, 0.5), value)}
+    for name, wins in (("hurdle", untuned), ("tuned_hurdle", tuned)):
+        found = {"blend_50": (Recipe(), [parts["blend_50"]]), name: (Recipe(family="hurdle"), [parts["better"]])}
+        assert choose(found, Recipe(), outcomes, seed=1)[0].family == ("hurdle" if wins else "blend")
+
+
 def test_a_short_history_leans_on_what_needs_no_label() -> None:
     weights = [default_recipe(is_short=True, returners=n).history_weight for n in (0, 500, 10_000)]
     assert weights[0] == 0.75
@@ -222,17 +247,22 @@ def test_a_short_history_leans_on_what_needs_no_label() -> None:
     assert weights[-1] > default_recipe(is_short=False, returners=10_000).history_weight == 0.5
 
 
-def test_covariates_have_a_share_or_most_of_p_return(fold: FoldData) -> None:
+def test_the_folds_judge_the_smaller_share_and_the_fit_chooses(fold: FoldData) -> None:
     default = default_recipe(is_short=False, returners=500)
     small = default.model_copy(update={"bags": 1, "trees": 10, "value_trees": 10})
     found = candidates(small, {}, [fold], returners=500, threads=1)
     assert found["blend_50"][0] == small
-    trees = fold.predict(small, threads=1)
+    assert small.covariate_weight is None
     assert fold.covariates is not None
-    for name, share in {"hurdle": small.covariate_weight, "covariate_hurdle": MORE_COVARIATES}.items():
-        recipe, [told] = found[name]
-        assert recipe.covariate_weight == share
-        np.testing.assert_allclose(told.p_return, (1 - share) * trees.p_return + share * fold.covariates)
+    trees = fold.predict(small, threads=1)
+    recipe, [told] = found["hurdle"]
+    assert recipe.covariate_weight is None
+    np.testing.assert_allclose(
+        told.p_return, (1 - COVARIATE_WEIGHT) * trees.p_return + COVARIATE_WEIGHT * fold.covariates
+    )
+    given, [told] = candidates(small.with_share(0.6), {}, [fold], returners=500, threads=1)["hurdle"]
+    assert given.covariate_weight == 0.6
+    np.testing.assert_allclose(told.p_return, 0.4 * trees.p_return + 0.6 * fold.covariates)
 
 
 def test_a_recipe_says_what_it_mixes() -> None:
@@ -241,4 +271,8 @@ def test_a_recipe_says_what_it_mixes() -> None:
     alone = Recipe(family="hurdle", covariate_weight=0.5)
     assert alone.describe() == "a blend of 50% XGBoost, 50% BG/NBD with covariates"
     assert Recipe(family="hurdle").describe() == "XGBoost alone"
+    chosen = Recipe(history_weight=0.1, covariate_weight=None)
+    assert chosen.describe() == "a blend of 90% XGBoost and BG/NBD with covariates, 10% BG/NBD and Gamma-Gamma"
+    assert chosen.model_copy(update={"family": "hurdle"}).describe() == "a blend of XGBoost and BG/NBD with covariates"
+    assert chosen.with_share(0.5).describe().startswith("a blend of 45% XGBoost, 45% BG/NBD with covariates, 10%")
     assert Recipe(family="btyd", covariate_weight=0.5).describe() == "BG/NBD and Gamma-Gamma alone"

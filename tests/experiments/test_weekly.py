@@ -107,11 +107,10 @@ def what_came(home: Path) -> pd.DataFrame:
     return pd.DataFrame({"customer_id": customers, "purchased_at": days, "amount": 25.0, "order_id": orders})
 
 
+@pytest.mark.full_scale("two weeks of five processes: `make check` runs it")
 @pytest.mark.timeout(600)
-def test_a_quiet_week_and_one_out_of_bounds(copy_of_lab, repository: Path, tmp_path: Path, full_scale) -> None:
+def test_a_quiet_week_and_one_out_of_bounds(copy_of_lab, repository: Path, tmp_path: Path) -> None:
     """For real: in the second week the model has reached the age at which its backtest says to train again."""
-    if not full_scale:
-        pytest.skip("two weeks of five processes: `make check` runs it")
     home = copy_of_lab.home
     script = weekly(repository, tmp_path, f"{sys.executable} -m experiments.cli", home)
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("CLV_", "MLFLOW_"))}

@@ -120,6 +120,40 @@ def test_from_nothing_to_one_shop_to_the_next(shop_api: httpx.Client, file: Path
     assert "scored by version 2, not by the version in service" in warning
 
 
+ODD_IDS = (
+    "a\nb",
+    "x\n",
+    "\n",
+    "a\r\nb",
+    "\t",
+    "a/b",
+    "/",
+    "//",
+    "a/../b",
+    ".",
+    "..",
+    "%",
+    "a%2Fb",
+    "?#&=+",
+    " a ",
+    "é 漢",
+    "\x00",
+)
+
+
+def test_every_id_can_be_asked_for(shop_api: httpx.Client, file: Path, helpers) -> None:
+    tables = helpers.scored_shop(np.arange(float(len(ODD_IDS))))
+    ids = pa.array(ODD_IDS)
+    write_shop(
+        file, {**tables, "customer_predictions": tables["customer_predictions"].set_column(0, "customer_id", ids)}
+    )
+    for customer_id in ODD_IDS:
+        in_path = "".join(f"%{byte:02X}" for byte in customer_id.encode())
+        response = shop_api.get(f"/customers/{in_path}")
+        assert response.status_code == 200, customer_id
+        assert response.json()["prediction"]["customer_id"] == customer_id
+
+
 @pytest.mark.parametrize(
     "query",
     [

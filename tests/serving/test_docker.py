@@ -188,12 +188,11 @@ def test_the_command_of_the_pipeline_runs(repository: Path, dockerfile: str, tmp
         assert (folder / "dbt" / "dbt_project.yml").exists()
 
 
+@pytest.mark.full_scale("starts the MLflow server twice: `make check` runs it")
 def test_the_whole_system_over_the_registry_server(
-    compose: dict, repository: Path, dockerfile: str, helpers, predictor, tmp_path: Path, full_scale
+    compose: dict, repository: Path, dockerfile: str, helpers, predictor, tmp_path: Path
 ) -> None:
     """The MLflow server of compose.yaml, a model in it, the API on top; the server is killed and comes back."""
-    if not full_scale:
-        pytest.skip("starts the MLflow server twice: `make check` runs it")
     from clv.settings import Settings
 
     service = compose["services"]["mlflow"]

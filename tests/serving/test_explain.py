@@ -4,7 +4,9 @@ import httpx
 import numpy as np
 import pytest
 
+from clv.money import money
 from clv.predictor import Parts
+from serving.explain import _sentence
 from serving.portfolio import NOTE, NOTE_UNKNOWN, portfolio
 
 PARTS = ("p_return", "value_if_return", "expected_value")
@@ -27,7 +29,20 @@ def test_contributions_add_up_and_the_sentence_names_the_strongest(api: httpx.Cl
         first = one["contributions"][0]
         direction = "adds" if first["expected_value"] > 0 else "takes"
         assert f"{first['feature']} (" in one["sentence"]
-        assert f"{direction} {abs(first['expected_value']):,.2f} BRL" in one["sentence"]
+        assert f"{direction} {money(abs(first['expected_value']))} BRL" in one["sentence"]
+
+
+def test_the_sentence_shows_tiny_amounts() -> None:
+    contributions = [
+        {"feature": "recency_days", "value": 3.0, "expected_value": 0.0032},
+        {"feature": "amount_total", "value": 0.0061, "expected_value": -0.000213},
+        {"feature": "state", "value": None, "expected_value": 0.000001},
+    ]
+    header = {"currency": "BRL", "horizon_days": 90}
+    assert _sentence(header, {"expected_value": 0.0042}, {"expected_value": 0.0012}, contributions) == (
+        "Expected to spend 0.0042 BRL in the next 90 days, from a base of 0.0012: recency_days (3) adds 0.0032 BRL, "
+        "amount_total (0.0061) takes 0.000213 BRL."
+    )
 
 
 def test_only_so_many_are_explained_at_once(api: httpx.Client, helpers) -> None:

@@ -166,10 +166,9 @@ def test_health_answers_while_large_requests_are_worked_on(api: httpx.Client, he
     assert slowest < 1.0
 
 
+@pytest.mark.full_scale("100,000 requests: `make check` runs it")
 @pytest.mark.timeout(1500)
-def test_memory_stays_flat(helpers, registry, tmp_path: Path, full_scale) -> None:
-    if not full_scale:
-        pytest.skip("100,000 requests: `make check` runs it")
+def test_memory_stays_flat(helpers, registry, tmp_path: Path) -> None:
     import psutil
 
     body = helpers.as_customers(helpers.random_customers(1))

@@ -3,13 +3,16 @@
 import importlib.util
 import io
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import ModuleType
 
 import duckdb
 import httpx
+import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
@@ -114,6 +117,24 @@ def scored_api(tmp_path_factory: pytest.TempPathFactory, registry, predicted: pd
         )
     with tiny.serving(registry.serving.model_copy(update={"warehouse": f"duckdb:///{file}"})) as client:
         yield client
+
+
+@pytest.fixture
+def scored_as(registry, tmp_path: Path) -> Callable[..., AbstractContextManager[httpx.Client]]:
+    """The service in front of a scored shop with these expected values and customers, of two purchases each."""
+
+    def serve(scores: np.ndarray, ids: Sequence[str]) -> AbstractContextManager[httpx.Client]:
+        tables = tiny.scored_shop(scores)
+        with duckdb.connect(str(tmp_path / "warehouse.duckdb")) as connection:
+            connection.register("scored", tables["customer_predictions"].set_column(0, "customer_id", pa.array(ids)))
+            connection.register("bought", tables["purchases"].drop_columns("customer_id"))
+            connection.execute("create schema marts")
+            connection.execute("create table marts.customer_predictions as from scored")
+            connection.execute("create table marts.purchases as select customer_id, bought.* from scored, bought")
+        settings = registry.serving.model_copy(update={"warehouse": f"duckdb:///{tmp_path}/warehouse.duckdb"})
+        return tiny.serving(settings)
+
+    return serve
 
 
 class Page:

@@ -1,7 +1,9 @@
 """The page Customer: search, figures, explanation and what-if are the API's."""
 
 import json
+from types import SimpleNamespace
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -41,6 +43,30 @@ def test_a_customer_from_the_address(open_page, scored_api, predicted) -> None:
     assert money(spent) in page.captions
     body = {"customers": [{"customer_id": expected["customer_id"], "features": one["features"]}]}
     assert scored_api.post("/explain", json=body).json()["explanations"][0]["sentence"] in page.captions
+
+
+ODD_IDS = ("a\nb", "\n", "..", "a/b", "50%", " a ", "é 漢")
+
+
+def test_customers_with_odd_ids_can_be_opened(open_page, scored_as) -> None:
+    with scored_as(np.arange(1.0, len(ODD_IDS) + 1), ODD_IDS) as api:
+        page = open_page(api.base_url, "customer", customer=ODD_IDS[0])
+        for value, customer_id in enumerate(ODD_IDS, start=1):
+            assert page.app.text_input(key="customer").value == customer_id
+            assert page.metrics["Expected value, 90 days"] == money(value)
+            assert "2 purchases of" in page.captions
+            if value < len(ODD_IDS):
+                page.press("Better")
+
+
+def test_spaces_around_an_id_count_where_the_id_has_them() -> None:
+    customers = pd.DataFrame({"customer_id": [" a ", "a", "b"]})
+    found = shop.Shop("Test", {}, None, 0.8, customers, {})
+    for text, customer_id in ((" a ", " a "), ("a", "a"), (" b ", "b")):
+        row = shop.find(found, text)
+        assert row is not None
+        assert row["customer_id"] == customer_id
+    assert shop.find(found, "c") is None
 
 
 def test_a_slider_asks_the_api_again(open_page, scored_api, predicted) -> None:
@@ -117,3 +143,11 @@ def test_whole_numbers_of_a_features_file_can_be_sent_again() -> None:
     file = pd.DataFrame({"customer_id": ["a"], "recency_days": ["3"], "state": [None]}, dtype="str")
     features = shop._from_file(batches.typed(file, contract), "a")
     assert json.loads(json.dumps(features)) == {"recency_days": 3, "state": None}
+
+
+def test_a_scored_customer_whose_purchases_are_gone_is_shown_without_them() -> None:
+    """The shop's data were replaced, and not scored again."""
+    api = SimpleNamespace(scored_customer=lambda _: {"purchases": [], "features": {"purchase_count": 2.0}})
+    found = SimpleNamespace(features=None, purchases=None, as_of_date=None)
+    one = shop.details(api, found, {"customer_id": "a"})  # type: ignore[arg-type]
+    assert (one.purchases, one.features) == (None, {"purchase_count": 2.0})

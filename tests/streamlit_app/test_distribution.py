@@ -42,6 +42,11 @@ def test_bands_stay_useful_where_values_are_alike() -> None:
     assert len(bands(np.linspace(15, 25, 500), "EUR")) >= 4
 
 
+def test_bands_stay_useful_where_all_amounts_are_tiny() -> None:
+    assert len(bands(np.linspace(0.0015, 0.0025, 500))) >= 4
+    assert len(bands(np.geomspace(1e-6, 1e-4, 500))) >= 4
+
+
 def test_bands_are_written_as_people_are_used_to() -> None:
     found = distribution.value_bands(pd.Series([0.4, 1500.0]), "EUR", Style(".", ","))
     assert found["band"].iloc[-1] == "€ 1.500 to 2.000"

@@ -1,5 +1,8 @@
 """The page Portfolio on a scored shop: the numbers are the API's, the filters live in the address."""
 
+import json
+
+import numpy as np
 import pytest
 
 from streamlit_app.money import Style
@@ -33,6 +36,21 @@ def test_the_scored_shop_is_shown_as_the_api_answers(open_page, scored_api, pred
     assert page.customers["customer_id"].tolist() == predicted["customer_id"].tolist()
     assert page.customers["expected_value"].tolist() == pytest.approx(predicted["expected_value"].tolist())
     assert page.customers["p_return"].tolist() == pytest.approx((100 * predicted["p_return"]).tolist())
+
+
+def test_tiny_amounts_are_shown(open_page, scored_as) -> None:
+    scores = np.linspace(0.0011, 0.0073, 40)
+    with scored_as(scores, [f"{row:02d}" for row in range(40)]) as api:
+        page = open_page(api.base_url)
+        assert page.metrics["Expected revenue, 90 days"] == "R$ 0.168"
+        assert "40 customers, R$ 0.168 of expected revenue" in page.captions
+        table = next(one for one in page.app.dataframe if "expected_value" in one.value.columns)
+        config = json.loads(table.proto.columns)
+        assert config["expected_value"]["type_config"]["format"] == "%,.4f"
+        assert config["value_if_return"]["type_config"]["format"] == "%,.2f"
+        page.go("budget").number("cost", 0.0004)
+        assert page.metrics["Cost of contact"] == money(0.0004 * int(page.metrics["Contacted"]))
+        assert page.app.number_input(key="cost").proto.format == "%.4f"
 
 
 def test_search_and_tier_come_from_the_address_and_go_there(open_page, scored_api) -> None:

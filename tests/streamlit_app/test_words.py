@@ -4,12 +4,13 @@ import doctest
 
 import pytest
 
-from streamlit_app import customer_charts, money, what_if
+from streamlit_app import customer_charts, model_words, money, what_if
 from streamlit_app.client import ApiError
+from streamlit_app.palette import LIGHT
 from streamlit_app.preferences import _usual_marks
 
 
-@pytest.mark.parametrize("module", [money, customer_charts, what_if])
+@pytest.mark.parametrize("module", [money, customer_charts, model_words, what_if])
 def test_examples_in_the_documentation_run(module) -> None:
     found = doctest.testmod(module)
     assert found.attempted > 0
@@ -31,7 +32,7 @@ def test_the_language_of_the_browser_decides_how_numbers_are_written(locale: str
     assert _usual_marks(locale) == marks
 
 
-@pytest.mark.parametrize("value", [0.0, 1.0, 23.0, 0.31, 4210.5, -35.0])
+@pytest.mark.parametrize("value", [0.0, 1.0, 23.0, 0.31, 4210.5, -35.0, 0.0042, -1e-9])
 @pytest.mark.parametrize("unit", ["days", "currency", "ratio", "share"])
 @pytest.mark.parametrize("minimum", [None, -100])
 def test_a_slider_reaches_beyond_what_is_known(value: float, unit: str, minimum: float | None) -> None:
@@ -56,6 +57,22 @@ def test_a_waterfall_starts_at_the_base_and_ends_at_the_prediction() -> None:
     assert steps["kind"].tolist()[1:7] == ["adds"] * 6
     assert steps["text"].iloc[1] == "+€ 5.00"
     assert steps["meaning"].iloc[2] == "The second."
+
+
+def test_a_waterfall_of_tiny_amounts_shows_them() -> None:
+    explanation = {
+        "base": {"expected_value": 0.0012},
+        "contributions": [{"feature": "f", "value": 0.0061, "expected_value": 0.0021}],
+        "other": {"expected_value": 0.0009},
+        "prediction": {"expected_value": 0.0042},
+    }
+    steps = customer_charts.steps(explanation, {}, "EUR", money.Style())
+    assert steps["text"].tolist() == ["€ 0.0012", "+€ 0.0021", "+€ 0.0009", "€ 0.0042"]
+    assert steps["step"].tolist()[1:3] == ["f: 0.0061", "all else"]
+    chart = customer_charts.waterfall_chart(steps, "EUR", LIGHT, money.Style()).to_dict()
+    layer = chart["layer"][0]["encoding"]
+    assert [one["format"] for one in layer["tooltip"] if "format" in one] == ["+,.4f", ",.4f"]
+    assert layer["x"]["scale"]["domain"][1] < 0.006
 
 
 def test_an_error_says_its_message() -> None:

@@ -1,0 +1,48 @@
+"""Amounts for people."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+_FIGURES = 3
+_LEAST = 1e-8
+"""What is smaller counts as nothing; the smallest amount a shop can have is 0.0001."""
+
+
+def decimals(amount: float, usual: int = 2) -> int:
+    """Decimals to write an amount with: as usual from 1 on, below it as many as three figures that matter need.
+
+    Parameters
+    ----------
+    amount
+        In the shop's currency.
+    usual
+        Fewest decimals.
+
+    Examples
+    --------
+    >>> decimals(4.2), decimals(0.5), decimals(0.00421), decimals(-0.00421, 0), decimals(0.0), decimals(float("nan"))
+    (2, 2, 5, 5, 2, 2)
+    """
+    if not _LEAST <= abs(amount) < 1:
+        return usual
+    exponent = Decimal(f"{amount:.{_FIGURES - 1}e}").normalize().as_tuple().exponent
+    return max(usual, -int(exponent))
+
+
+def money(amount: float, usual: int = 2) -> str:
+    """Write an amount.
+
+    Parameters
+    ----------
+    amount
+        In the shop's currency, which is not written.
+    usual
+        Fewest decimals.
+
+    Examples
+    --------
+    >>> money(1234.5), money(1234.5, 0), money(0.5), money(0.004213), money(0.4213, 0)
+    ('1,234.50', '1,234', '0.50', '0.00421', '0.421')
+    """
+    return f"{amount:,.{decimals(amount, usual)}f}"

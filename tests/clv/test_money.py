@@ -1,0 +1,31 @@
+"""Amounts for people: as usual from 1 on, three figures that matter below."""
+
+import doctest
+
+import pytest
+
+from clv import money
+
+
+def test_examples_in_the_documentation_run() -> None:
+    found = doctest.testmod(money)
+    assert found.attempted > 0
+    assert found.failed == 0
+
+
+@pytest.mark.parametrize(
+    ("amount", "written"),
+    [
+        (12_345.678, "12,345.68"),
+        (1.0, "1.00"),
+        (0.99999, "1.00"),
+        (0.4219, "0.422"),
+        (0.42, "0.42"),
+        (-0.0042, "-0.0042"),
+        (0.000_042_19, "0.0000422"),
+        (0.0, "0.00"),
+        (1e-12, "0.00"),
+    ],
+)
+def test_small_amounts_keep_their_figures(amount: float, written: str) -> None:
+    assert money.money(amount) == written
