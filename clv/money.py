@@ -10,7 +10,7 @@ _LEAST = 1e-8
 
 
 def decimals(amount: float, usual: int = 2) -> int:
-    """Decimals to write an amount with: as usual from 1 on, below it as many as three figures that matter need.
+    """Decimals to write an amount with: as usual where they show two figures that matter, else as three of them need.
 
     Parameters
     ----------
@@ -21,10 +21,10 @@ def decimals(amount: float, usual: int = 2) -> int:
 
     Examples
     --------
-    >>> decimals(4.2), decimals(0.5), decimals(0.00421), decimals(-0.00421, 0), decimals(0.0), decimals(float("nan"))
+    >>> decimals(4.2), decimals(0.526), decimals(0.00421), decimals(-0.00421, 0), decimals(0.0), decimals(float("nan"))
     (2, 2, 5, 5, 2, 2)
     """
-    if not _LEAST <= abs(amount) < 1:
+    if not _LEAST <= abs(amount) < 10 ** -max(usual - 1, 0):
         return usual
     exponent = Decimal(f"{amount:.{_FIGURES - 1}e}").normalize().as_tuple().exponent
     return max(usual, -int(exponent))
@@ -42,7 +42,7 @@ def money(amount: float, usual: int = 2) -> str:
 
     Examples
     --------
-    >>> money(1234.5), money(1234.5, 0), money(0.5), money(0.004213), money(0.4213, 0)
-    ('1,234.50', '1,234', '0.50', '0.00421', '0.421')
+    >>> money(1234.5), money(1234.5, 0), money(0.526), money(0.004213), money(0.4213, 0)
+    ('1,234.50', '1,234', '0.53', '0.00421', '0.421')
     """
     return f"{amount:,.{decimals(amount, usual)}f}"

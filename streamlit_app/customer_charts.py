@@ -114,7 +114,7 @@ def shown(value: float | str | None, style: Style) -> str:
     """A feature's value.
 
     >>> shown(None, Style()), shown(3.0, Style()), shown(0.1234, Style()), shown("SP", Style())
-    ('not known', '3', '0.123', 'SP')
+    ('not known', '3', '0.12', 'SP')
     """
     if value is None or isinstance(value, str):
         return value or "not known"

@@ -131,6 +131,7 @@ class FittedCovariates:
     def held_out(self, fold: NDArray[np.intp]) -> Array:
         """P(return) of each row by a fit that did not see the customers of its fold; `fold` has shape (m,)."""
         p = np.empty(len(fold))
+        # each fit starts where the one to all ended: after so many rounds next to nothing is left of that
         for own in (fold == number for number in np.unique(fold)):
             p[own] = _chances(self._fit.without(self._rows, own), self._rows, self._fit.horizon)[0][own]
         return p

@@ -1,4 +1,4 @@
-"""Amounts for people: as usual from 1 on, three figures that matter below."""
+"""Amounts for people: as usual where that shows two figures that matter, else three of them."""
 
 import doctest
 
@@ -19,8 +19,9 @@ def test_examples_in_the_documentation_run() -> None:
         (12_345.678, "12,345.68"),
         (1.0, "1.00"),
         (0.99999, "1.00"),
-        (0.4219, "0.422"),
-        (0.42, "0.42"),
+        (0.4219, "0.42"),
+        (0.1, "0.10"),
+        (0.0429, "0.0429"),
         (-0.0042, "-0.0042"),
         (0.000_042_19, "0.0000422"),
         (0.0, "0.00"),

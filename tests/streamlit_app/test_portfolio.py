@@ -42,8 +42,8 @@ def test_tiny_amounts_are_shown(open_page, scored_as) -> None:
     scores = np.linspace(0.0011, 0.0073, 40)
     with scored_as(scores, [f"{row:02d}" for row in range(40)]) as api:
         page = open_page(api.base_url)
-        assert page.metrics["Expected revenue, 90 days"] == "R$ 0.168"
-        assert "40 customers, R$ 0.168 of expected revenue" in page.captions
+        assert page.metrics["Expected revenue, 90 days"] == "R$ 0.17"
+        assert "40 customers, R$ 0.17 of expected revenue" in page.captions
         table = next(one for one in page.app.dataframe if "expected_value" in one.value.columns)
         config = json.loads(table.proto.columns)
         assert config["expected_value"]["type_config"]["format"] == "%,.4f"
