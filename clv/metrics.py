@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from clv.money import decimals
 from clv.predictor import Parts
 
 Floats = NDArray[np.float64]
@@ -41,11 +42,24 @@ class Metric:
         Better when higher, when lower, when closer to 1; ``"none"`` is information only.
     description : str
         One sentence for reports.
+    is_amount : bool
+        Whether it is in the shop's currency.
     """
 
     label: str
     direction: Direction
     description: str
+    is_amount: bool = False
+
+    def decimals(self, value: float | None) -> int:
+        """Decimals to write it with: three, more for small amounts.
+
+        Examples
+        --------
+        >>> METRICS["mae"].decimals(0.00021), METRICS["mae"].decimals(3.1), METRICS["roc_auc"].decimals(0.00021)
+        (5, 3, 3)
+        """
+        return decimals(value or 0.0, 3) if self.is_amount else 3
 
     def goodness(self, values: ArrayLike) -> Floats:
         """Turn values into "more is better".
@@ -75,8 +89,10 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
         "spearman_ceiling": Metric(
             "Spearman ceiling", "none", "What a perfect order would reach, given the ties of score and value."
         ),
-        "mae": Metric("MAE", "lower", "Mean absolute error; never the gate, predicting 0 for everybody often wins it."),
-        "rmse": Metric("RMSE", "lower", "Root mean squared error; carried by the few largest customers."),
+        "mae": Metric(
+            "MAE", "lower", "Mean absolute error; never the gate, predicting 0 for everybody often wins it.", True
+        ),
+        "rmse": Metric("RMSE", "lower", "Root mean squared error; carried by the few largest customers.", True),
     }
 )
 

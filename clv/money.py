@@ -8,6 +8,8 @@ _FIGURES = 3
 _LEAST = 1e-8
 """What is smaller counts as nothing; the smallest amount a shop can have is 0.0001."""
 
+_LEAST_SHARE = 0.005
+
 
 def decimals(amount: float, usual: int = 2) -> int:
     """Decimals to write an amount with: as usual where they show two figures that matter, else as three of them need.
@@ -46,3 +48,14 @@ def money(amount: float, usual: int = 2) -> str:
     ('1,234.50', '1,234', '0.53', '0.00421', '0.421')
     """
     return f"{amount:,.{decimals(amount, usual)}f}"
+
+
+def matters(amount: float, total: float) -> bool:
+    """Whether a part is worth a word: more than half a cent; of a total below 1, more than half a hundredth of it.
+
+    Examples
+    --------
+    >>> matters(0.004, 120.0), matters(-0.006, 120.0), matters(0.0001, 0.0042)
+    (False, True, True)
+    """
+    return abs(amount) > _LEAST_SHARE * min(1.0, total)

@@ -8,16 +8,13 @@ from typing import Any
 from clv.evaluation import MODEL
 from clv.metrics import METRICS
 from clv.models.recipe import Recipe
-from clv.money import decimals, money
+from clv.money import money
 from clv.slices import FEWEST_RETURNERS
 from experiments.report import in_table, metric_table, verdict, with_interval
 from experiments.tracking import MODEL as NAME
 
 MOST_FEATURES = 10
 SLICE_METRICS = ("normalized_gini", "top_decile_capture", "total_ratio")
-AMOUNTS = ("mae", "rmse")
-"""Metrics in the shop's currency."""
-
 TITLES = {
     "state": "State",
     "first_category": "First category",
@@ -53,9 +50,7 @@ def card(about: Mapping[str, Any], *, value_interval: tuple[float, float]) -> st
 
 
 def _heading(about: Mapping[str, Any]) -> list[str]:
-    recipe = Recipe(**about["recipe"])
-    if recipe.covariate_weight is None:
-        recipe = recipe.with_share(about["covariate_weight"])
+    recipe = Recipe(**about["recipe"]).with_share(about["covariate_weight"])
     gini = about["evaluation"]["models"].get(MODEL, {}).get("normalized_gini")
     tested = f"Out of time its normalized Gini is {with_interval(gini)}." if gini else "It could not be tested."
     return [
@@ -139,7 +134,7 @@ def _quality(about: Mapping[str, Any], evaluation: Mapping[str, Any], interval: 
         "| the model's other metrics | |",
         "|---|---|",
         *(
-            f"| {METRICS[name].label} | {with_interval(metrics[name], _digits(name, metrics[name]))} |"
+            f"| {METRICS[name].label} | {with_interval(metrics[name], METRICS[name].decimals(metrics[name][0]))} |"
             for name in ("pr_auc", "spearman", "spearman_ceiling", "mae", "rmse")
         ),
     ]
@@ -227,11 +222,6 @@ def _origin(about: Mapping[str, Any]) -> list[str]:
         "",
         f"Code `{about['commit']}`, trained {about['trained_at']}, seed {about['seed']}. Recipe: {recipe}.",
     ]
-
-
-def _digits(metric: str, triple: Sequence[float | None]) -> int:
-    """Three decimals; more for small amounts."""
-    return decimals(triple[0] or 0.0, 3) if metric in AMOUNTS else 3
 
 
 def _plain(value: float | None) -> str:

@@ -8,15 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from clv.money import money
+from clv.money import matters, money
 from serving.customers import Customers
 from serving.model import ServedModel
 
 _NAMED = 3
 """Features named in the sentence."""
-
-_NAMED_FROM = 0.005
-"""They move the prediction by more than half a cent; a prediction below 1, by more than this share of it."""
 
 _PARTS = ("p_return", "value_if_return", "expected_value")
 
@@ -66,12 +63,11 @@ def _sentence(
     contributions: list[dict[str, Any]],
 ) -> str:
     currency = header["currency"]
-    least = _NAMED_FROM * min(1.0, prediction["expected_value"])
     named = [
         f"{one['feature']} ({_shown(one['value'])}) {'adds' if one['expected_value'] > 0 else 'takes'} "
         f"{money(abs(one['expected_value']))} {currency}"
         for one in contributions[:_NAMED]
-        if abs(one["expected_value"]) > least
+        if matters(one["expected_value"], prediction["expected_value"])
     ]
     start = (
         f"Expected to spend {money(prediction['expected_value'])} {currency} in the next {header['horizon_days']} "

@@ -9,16 +9,13 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from clv.money import decimals
+from clv.money import decimals, matters
 from streamlit_app.charting import NUMBERS, AnyChart, localized
 from streamlit_app.money import Style, decimals_of, symbol
 from streamlit_app.palette import Colours
 
 _STEPS = 7
 """Features shown on their own in a waterfall."""
-
-_LEAST_STEP = 0.005
-"""What is left is a step from half a cent on; of a value below 1, from this share of it on."""
 
 
 def timeline_chart(
@@ -80,7 +77,7 @@ def steps(explanation: Mapping[str, Any], meanings: Mapping[str, str], currency:
     added = [(f"{plain(one['feature'])}: {shown(one['value'], style)}", one["expected_value"]) for one in named]
     left = sum(one["expected_value"] for one in rest) + explanation["other"]["expected_value"]
     base, total = explanation["base"]["expected_value"], explanation["prediction"]["expected_value"]
-    if rest or abs(left) > _LEAST_STEP * min(1.0, total):
+    if rest or matters(left, total):
         added.append(("all else", left))
     amounts = np.array([base, *(amount for _, amount in added)])
     ends = amounts.cumsum()

@@ -36,8 +36,7 @@ def decimals_of(amounts: ArrayLike, usual: int = 2) -> int:
     >>> decimals_of([120.5, 0.004]), decimals_of([0.0042, 0.0]), decimals_of([0.42], 0)
     (2, 4, 2)
     """
-    mean = float(np.abs(np.asarray(amounts, dtype=float)).mean())
-    return decimals(mean, usual) if mean < 10 ** (1 - usual) else usual
+    return decimals(float(np.abs(np.asarray(amounts, dtype=float)).mean()), usual)
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,7 @@ class Style:
         return f"{value:,.{digits}f}".translate({ord(","): self.thousands, ord("."): self.decimal, ord("-"): "−"})
 
     def money(self, amount: float, currency: str) -> str:
-        """An amount: cents where they matter, three figures below 1, millions shortened.
+        """An amount: cents where they matter, more decimals for small ones, millions shortened.
 
         >>> Style().money(3.456, "BRL"), Style(".", ",", "after").money(1234.5, "EUR"), Style().money(-1_234_567, "USD")
         ('R$ 3.46', '1.234 €', '−$ 1.23 million')

@@ -98,14 +98,28 @@ class _Covariate:
 
 @dataclass(frozen=True)
 class _Rows:
-    """Customers to learn from: covariates, history in units of a mean one, label, and how many each stands for."""
+    """Customers to learn from: covariates, history in units of a mean one, label, and how many each stands for.
+
+    Attributes
+    ----------
+    widths
+        Columns of the design that belong to each feature.
+    horizon
+        Length of the label window, in the same units as the history.
+    """
 
     design: NDArray[np.float32]
+    widths: Sequence[int]
+    horizon: float
     x: Array
     t_x: Array
     T: Array
     is_return: NDArray[np.bool_]
     weight: Array
+
+    def without(self, held_out: NDArray[np.bool_]) -> _Rows:
+        """The same, but nothing is learnt from some of them."""
+        return replace(self, weight=np.where(held_out, 0.0, self.weight))
 
 
 @dataclass(frozen=True)
@@ -118,22 +132,27 @@ class FittedCovariates:
         What predicts.
     chosen
         Positions of the m labelled snapshots that it was fitted to.
-    weight
-        How many snapshots each of them stands for, shape (m,).
     """
 
     process: CovariateProcess
     chosen: NDArray[np.intp]
-    weight: Array
     _rows: _Rows
-    _fit: _Fit
+    _coefficients: Array
+    _penalty: float
+
+    @property
+    def weight(self) -> Array:
+        """How many snapshots each of them stands for, shape (m,)."""
+        return self._rows.weight
 
     def held_out(self, fold: NDArray[np.intp]) -> Array:
         """P(return) of each row by a fit that did not see the customers of its fold; `fold` has shape (m,)."""
         p = np.empty(len(fold))
-        # each fit starts where the one to all ended: after so many rounds next to nothing is left of that
-        for own in (fold == number for number in np.unique(fold)):
-            p[own] = _chances(self._fit.without(self._rows, own), self._rows, self._fit.horizon)[0][own]
+        with _one_blas_thread():
+            for own in (fold == number for number in np.unique(fold)):
+                # it starts where the fit to all ended: after so many rounds next to nothing is left of that
+                found = _fit(self._coefficients, self._rows.without(own), self._penalty)
+                p[own] = _chances(found, self._rows)[0][own]
         return p
 
 
@@ -174,9 +193,10 @@ def fit_covariates(
     design = np.empty((len(matrix), sum(one.width for one in covariates)), np.float32)  # large: it is not copied
     for one, where in zip(covariates, slices, strict=True):
         design[:, where] = one.design(matrix)
-    rows = _Rows(design, count - 1, (tenure - recency) / unit, tenure / unit, is_return, weight)
-    fitted = _fit_best(rows, held_out, [one.width for one in covariates], horizon_days / unit)
-    coefficients = fitted.coefficients
+    widths, horizon = [one.width for one in covariates], horizon_days / unit
+    rows = _Rows(design, widths, horizon, count - 1, (tenure - recency) / unit, tenure / unit, is_return, weight)
+    with _one_blas_thread():
+        coefficients, penalty = _fit_best(rows, held_out)
     means = (weight.astype(np.float32) @ design / weight.sum()).astype(np.float64)
     base, effects = coefficients[1:4], []
     for one, where in zip(covariates, slices, strict=True):
@@ -193,7 +213,7 @@ def fit_covariates(
         reference=(reference[0], reference[1], reference[2]),
         effects=tuple(effects),
     )
-    return FittedCovariates(process, chosen, weight, rows, fitted)
+    return FittedCovariates(process, chosen, rows, coefficients, penalty)
 
 
 def _some_rows(is_return: NDArray[np.bool_], limit: int, seed: int) -> tuple[NDArray[np.intp], Array]:
@@ -232,38 +252,27 @@ def _covariates(encoder: Encoder, matrix: NDArray[np.float32]) -> list[_Covariat
     return [one for one in found if one.is_ever_missing or len(one.knots) > 1]
 
 
-@dataclass(frozen=True)
-class _Fit:
-    """Coefficients, and what it takes to fit them again without some customers."""
-
-    coefficients: Array
-    widths: Sequence[int]
-    horizon: float
-    penalty: float
-
-    def without(self, rows: _Rows, held_out: NDArray[np.bool_]) -> Array:
-        """Coefficients of the other rows."""
-        others = replace(rows, weight=np.where(held_out, 0.0, rows.weight))
-        return _fit(self.coefficients, others, self.widths, self.horizon, self.penalty)
+def _one_blas_thread() -> threadpool_limits:
+    """For inner products of short vectors: on a busy machine BLAS threads make them ten times slower."""
+    return threadpool_limits(1, user_api="blas")
 
 
-def _fit_best(rows: _Rows, held_out: NDArray[np.bool_], widths: Sequence[int], horizon: float) -> _Fit:
+def _fit_best(rows: _Rows, held_out: NDArray[np.bool_]) -> tuple[Array, float]:
     """Fit with the penalty that held-out customers are best told with; each fit starts where the one before ended."""
-    judged = np.where(held_out, rows.weight, 0.0)
-    start = np.concatenate([[0.0, 1.0], np.zeros(2 + 3 * rows.design.shape[1])])
-    best, lowest = _Fit(start, widths, horizon, PENALTIES[0]), np.inf
-    coefficients = start
+    learnt, judged = rows.without(held_out), rows.without(~held_out).weight
+    coefficients = best = np.concatenate([[0.0, 1.0], np.zeros(2 + 3 * rows.design.shape[1])])
+    best_penalty, lowest = PENALTIES[0], np.inf
     for penalty in PENALTIES:
-        coefficients = _Fit(coefficients, widths, horizon, penalty).without(rows, held_out)
-        p, _ = _chances(coefficients, rows, horizon)
+        coefficients = _fit(coefficients, learnt, penalty)
+        p, _ = _chances(coefficients, rows)
         loss = -float(judged @ np.log(np.where(rows.is_return, p, 1 - p)))
         if loss >= lowest:
             break
-        best, lowest = _Fit(coefficients, widths, horizon, penalty), loss
-    return replace(best, coefficients=_fit(best.coefficients, rows, widths, horizon, best.penalty))
+        best, best_penalty, lowest = coefficients, penalty, loss
+    return _fit(best, rows, best_penalty), best_penalty
 
 
-def _chances(coefficients: Array, rows: _Rows, horizon: float) -> tuple[Array, tuple[Array, ...]]:
+def _chances(coefficients: Array, rows: _Rows) -> tuple[Array, tuple[Array, ...]]:
     """P(return), and what its gradient is made of.
 
     The rate is Gamma(r + x, alpha + T) given that the customer is still there, as in BG/NBD.
@@ -275,20 +284,21 @@ def _chances(coefficients: Array, rows: _Rows, horizon: float) -> tuple[Array, t
     shape = r + rows.x
     silence = np.log((alpha + rows.T) / (alpha + rows.t_x))
     gone = left + shape * silence  # log-odds
-    ahead = np.log1p(horizon / (alpha + rows.T))
+    ahead = np.log1p(rows.horizon / (alpha + rows.T))
     p = np.clip(expit(-gone) * -np.expm1(-shape * ahead), 1e-9, 1 - 1e-9)
     return p, (r, alpha, shape, silence, gone, ahead)
 
 
-def _fit(start: Array, rows: _Rows, widths: Sequence[int], horizon: float, penalty: float) -> Array:
+def _fit(start: Array, rows: _Rows, penalty: float) -> Array:
     """Log r; log alpha; log-odds of having left, one-time and repeat buyers; coefficients of the three."""
-    x, t_x, T, is_return, weight = rows.x, rows.t_x, rows.T, rows.is_return, rows.weight
+    x, t_x, T, horizon = rows.x, rows.t_x, rows.T, rows.horizon
+    is_return, weight = rows.is_return, rows.weight
     total = weight.sum()
-    lengths = np.tile(np.array(widths, dtype=int), 3)
+    lengths = np.tile(np.array(rows.widths, dtype=int), 3)
     starts, of_group = np.cumsum(lengths) - lengths, np.repeat(np.arange(len(lengths)), lengths)
 
     def loss(coefficients: Array) -> tuple[float, Array]:
-        p, (r, alpha, shape, silence, gone, ahead) = _chances(coefficients, rows, horizon)
+        p, (r, alpha, shape, silence, gone, ahead) = _chances(coefficients, rows)
         value = -weight @ np.log(np.where(is_return, p, 1 - p))
         d_log_p = -weight * (is_return - p) / (1 - p)
         d_gone = -expit(gone) * d_log_p
@@ -312,7 +322,5 @@ def _fit(start: Array, rows: _Rows, widths: Sequence[int], horizon: float, penal
         gradient += np.concatenate([shared / SHARED_SD**2, (penalty * np.sqrt(lengths) / norm)[of_group] * effects])
         return value / total, gradient / total
 
-    # inner products of short vectors: on a busy machine BLAS threads make them ten times slower
-    with threadpool_limits(1, user_api="blas"):
-        found = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": ROUNDS})
+    found = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": ROUNDS})
     return np.asarray(found.x, dtype=np.float64)

@@ -14,7 +14,7 @@ from clv.models.covariates import fit_covariates
 from clv.models.hurdle import CUSTOMER_FOLDS, bin_rows, customer_folds, fit_boosters, make_encoder
 from clv.models.recipe import Recipe
 from clv.models.share import covariate_share
-from clv.predictor import Encoder, History, Parts, Predictor
+from clv.predictor import CovariateProcess, Encoder, History, Hurdle, Parts, Predictor
 
 
 class Model:
@@ -97,15 +97,7 @@ class Model:
             )
             for bag in range(self.recipe.bags if family != "btyd" else 0)
         )
-        covariates = (
-            fit_covariates(encoder, matrix, is_return, fold == 0, horizon_days=horizon_days, seed=self.seed)
-            if self.recipe.covariate_weight != 0 and family in ("blend", "hurdle")
-            else None
-        )
-        share = self.recipe.covariate_weight if covariates is not None else 0.0
-        if covariates is not None and share is None:
-            judges = hurdles if self.recipe.patience else ()  # without patience no bag holds anybody out
-            share = covariate_share(covariates, judges, matrix, is_return, customer_id, fold)
+        covariates, share = self._fit_covariates(encoder, matrix, is_return, customer_id, fold, hurdles, horizon_days)
         self.predictor_ = Predictor(
             encoder=encoder,
             hurdles=hurdles,
@@ -116,10 +108,32 @@ class Model:
             ),
             history=history,
             history_weight={"blend": self.recipe.history_weight, "btyd": 1.0}.get(family, 0.0),
-            covariates=covariates.process if covariates is not None else None,
-            covariate_weight=share or 0.0,
+            covariates=covariates,
+            covariate_weight=share,
         )
         return self
+
+    def _fit_covariates(
+        self,
+        encoder: Encoder,
+        matrix: NDArray[np.float32],
+        is_return: NDArray[np.bool_],
+        customer_id: NDArray[np.object_],
+        fold: NDArray[np.intp],
+        hurdles: tuple[Hurdle, ...],
+        horizon_days: int,
+    ) -> tuple[CovariateProcess | None, float]:
+        """BG/NBD with covariates and its share: the recipe's, or the one that held-out customers choose."""
+        share = self.recipe.covariate_weight
+        if share == 0 or self.recipe.family not in ("blend", "hurdle"):
+            return None, 0.0
+        fitted = fit_covariates(encoder, matrix, is_return, fold == 0, horizon_days=horizon_days, seed=self.seed)
+        if fitted is None:
+            return None, 0.0
+        if share is None:
+            judges = hurdles if self.recipe.patience else ()  # without patience no bag holds anybody out
+            share = covariate_share(fitted, judges, matrix, is_return, customer_id, fold)
+        return fitted.process, share
 
     def predict_parts(self, X: pd.DataFrame) -> Parts:
         """Two-part answer for n customers."""

@@ -51,9 +51,7 @@ def covariate_share(
     for number, hurdle in enumerate(hurdles[:CUSTOMER_FOLDS]):
         trees[own == number] = hurdle.predict_parts(matrix[rows[own == number]]).p_return
     gain = covariates.weight * gained(trees, covariates.held_out(own), is_return[rows])
-    customer, _ = pd.factorize(customer_id[rows])
-    of_customer = np.bincount(customer, gain).astype(np.float64)
-    return MORE_COVARIATES if is_beyond_noise(of_customer) else COVARIATE_WEIGHT
+    return MORE_COVARIATES if is_beyond_noise(gain, customer_id[rows]) else COVARIATE_WEIGHT
 
 
 def gained(trees: Array, covariates: Array, is_return: NDArray[np.bool_]) -> Array:
@@ -66,6 +64,8 @@ def gained(trees: Array, covariates: Array, is_return: NDArray[np.bool_]) -> Arr
     return score(MORE_COVARIATES) - score(COVARIATE_WEIGHT)
 
 
-def is_beyond_noise(gain: Array) -> bool:
-    """Whether the interval of the sum of independent gains, shape (n,), lies above 0."""
-    return bool(gain.sum() > norm.ppf((1 + LEVEL) / 2) * np.sqrt(np.sum(gain**2)))
+def is_beyond_noise(gain: Array, customer_id: NDArray[Any]) -> bool:
+    """Whether the interval of the sum of gains, shape (n,), lies above 0; what one customer gains counts as one."""
+    customer, _ = pd.factorize(customer_id)
+    of_customer = np.bincount(customer, gain)
+    return bool(gain.sum() > norm.ppf((1 + LEVEL) / 2) * np.sqrt(np.sum(of_customer**2)))

@@ -136,7 +136,7 @@ def unzip(path: Path, wanted: Collection[str], workspace: Path) -> dict[str, Raw
         raise InputError(
             f"{path.name} is not a zip or is damaged ({error}); expected the zip as Kaggle gives it, so fetch it again."
         ) from None
-    except (NotImplementedError, RuntimeError) as error:  # unknown compression; encrypted
+    except (NotImplementedError, RuntimeError) as error:  # zipfile's for an unknown compression and for a password
         raise InputError(f"{path.name} can't be unpacked ({error}); expected a plain zip without a password.") from None
     return files
 

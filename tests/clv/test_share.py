@@ -3,13 +3,16 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from clv.models.covariates import FittedCovariates, fit_covariates
 from clv.models.hurdle import CUSTOMER_FOLDS, bin_rows, customer_folds, fit_boosters
+from clv.models.model import Model
 from clv.models.recipe import COVARIATE_WEIGHT, MORE_COVARIATES, Recipe
 from clv.models.share import covariate_share, gained, is_beyond_noise
 from clv.predictor import Hurdle
+from tests.clv.customers import CONTRACT, customers
 from tests.clv.processes import ENCODER, HORIZON, simulated
 
 
@@ -82,8 +85,35 @@ def test_the_gain_is_that_of_the_larger_share() -> None:
 
 
 def test_a_gain_that_may_be_luck_is_none() -> None:
-    rng = np.random.default_rng(2)
-    verdicts = [is_beyond_noise(rng.normal(0.0, 1.0, 200)) for _ in range(2000)]
+    rng, customers = np.random.default_rng(2), np.arange(200)
+    verdicts = [is_beyond_noise(rng.normal(0.0, 1.0, 200), customers) for _ in range(2000)]
     assert 0.01 < np.mean(verdicts) < 0.045
-    assert is_beyond_noise(rng.normal(0.5, 1.0, 200))
-    assert not is_beyond_noise(np.zeros(10))
+    assert is_beyond_noise(rng.normal(0.5, 1.0, 200), customers)
+    assert not is_beyond_noise(np.zeros(10), np.arange(10))
+
+
+def test_the_snapshots_of_a_customer_are_one_witness() -> None:
+    gain = np.array([1.0, 1.0, 1.0, -0.5, -0.5])
+    assert not is_beyond_noise(gain, np.arange(5))
+    assert not is_beyond_noise(np.tile(gain, 9), np.tile(np.arange(5), 9))
+    assert is_beyond_noise(np.tile(gain, 9), np.arange(45))
+
+
+@pytest.mark.parametrize(("patience", "judges"), [(20, CUSTOMER_FOLDS), (0, 0)])
+def test_a_model_takes_the_share_that_its_held_out_customers_choose(
+    patience: int, judges: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bags without patience hold out nobody, so none of them may judge."""
+    asked: list[int] = []
+
+    def chosen(_: FittedCovariates, hurdles: tuple[Hurdle, ...], *rows: object) -> float:
+        asked.append(len(hurdles))
+        return 0.42
+
+    monkeypatch.setattr("clv.models.model.covariate_share", chosen)
+    frame, is_return, value = customers(600, seed=1)
+    recipe = Recipe(covariate_weight=None, patience=patience, trees=5, value_trees=5)
+    model = Model(CONTRACT, recipe, seed=1, threads=1)
+    model.fit(frame, value, is_return=is_return, today=frame, horizon_days=90)
+    assert asked == [judges]
+    assert model.predictor_.covariate_weight == 0.42

@@ -37,6 +37,7 @@ def about(**evaluation: Any) -> dict[str, Any]:
         "contract": [{"name": "state", "description": "Where | it went."}],
         "importance": [{"feature": "state", "mean_abs_contribution": 2.5}],
         "data_fingerprint": "f" * 64,
+        "covariate_weight": 0.3,
         "commit": "abc",
         "trained_at": "2026-01-01T00:00:00+00:00",
         "seed": 42,

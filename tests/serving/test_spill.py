@@ -75,7 +75,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before, after 
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="DuckDB's own allocator, which keeps memory, is Linux's")
+@pytest.mark.skipif(sys.platform != "linux", reason="only on Linux does DuckDB bring an allocator that keeps memory")
 def test_memory_of_a_large_request_is_given_back() -> None:
     done = subprocess.run([sys.executable, "-c", LARGE_REQUEST], capture_output=True, text=True, check=True)
     at_the_peak, kept = map(int, done.stdout.split())
