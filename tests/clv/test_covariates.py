@@ -58,8 +58,9 @@ def test_effects_that_travel_are_those_that_were_fitted() -> None:
     chances = covariates._chances
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(covariates, "_chances", spied)
-        process = fit(matrix, is_return, fold)
-    told = process.p_return(matrix)
+        fitted = fit_covariates(ENCODER, matrix, is_return, fold == 0, horizon_days=HORIZON, seed=1)
+    assert fitted is not None
+    told = fitted.process.p_return(matrix[fitted.chosen])
     assert min(np.abs(told - p).max() for p in seen if len(p) == len(told)) < 1e-5
 
 
