@@ -209,6 +209,12 @@ def line(name: str, results: Sequence[Result]) -> str:
     )
 
 
+NOTE = """
+Of each closed window: what was forecast for all customers together over what they spent. *Half width* is that of
+the forecast's 80 % interval; the last columns are BG/NBD with Gamma-Gamma alone, the same corrected by how far off it
+was one window before, and what a forecast takes.
+"""
+
 HEADER = (
     "| shop | windows | mean abs log ratio | mean log ratio | inside the 80 % interval | half width | BG/NBD + GG "
     "| the same, as off as last time | time |\n|---|---|---|---|---|---|---|---|---|"
@@ -249,7 +255,7 @@ def main() -> None:
     for kind in ("synthetic", "retail", "wholesale"):
         name = f"{shops} small shops, {kind}"
         verdicts.append(_coverage(name, float(np.mean([one.is_covered for one in parts[name]]))))
-    page = "\n".join([*table, "", *verdicts])
+    page = "\n".join([NOTE.strip(), "", *table, "", *verdicts])
     print(page)
     arguments.output.mkdir(parents=True, exist_ok=True)
     (arguments.output / "level.md").write_text(f"# Level\n\n{page}\n", encoding="utf-8")

@@ -33,7 +33,7 @@ def main() -> None:
         folder = Path(temporary)
         homes = {"Olist": folder / "olist", "CDNOW": folder / "cdnow"}
         seen = monitored(homes["Olist"])
-        clv(homes["CDNOW"], "load", cdnow(folder), "--source", "transactions")
+        clv(homes["CDNOW"], "load", cdnow(folder), "--source", "transactions", "--amount-column", "dollar_value")
         clv(homes["CDNOW"], "transform", "--horizon-days", 90)
         backtests = [(shop, days, backtest(homes[shop], days)) for shop, days in BACKTESTS]
     rows = [

@@ -50,7 +50,8 @@ from clv.sources.transactions import TransactionColumns
 from clv.synth import write_shop
 from experiments import cli, prepare
 from experiments.console import Console
-from experiments.tune import protocol_of, tune
+from experiments.protocol import protocol_of
+from experiments.tune import tune
 from experiments.workspace import Workspace
 
 REPOSITORY = Path(__file__).resolve().parent.parent

@@ -78,22 +78,23 @@ def main() -> None:
 
 
 def _sources(folder: Path) -> dict[str, tuple[Path, str]]:
+    """The files of each shop, and the options that they need."""
     made_up = folder / "made-up"
     clv(folder / MADE_UP, "synth", made_up)
     return {
-        "olist": (OLIST, "olist"),
-        "cdnow": (cdnow(folder), "transactions"),
-        MADE_UP: (made_up / "shop", "olist"),
+        "olist": (OLIST, "--source olist"),
+        "cdnow": (cdnow(folder), "--source transactions --amount-column dollar_value"),
+        MADE_UP: (made_up / "shop", "--source olist"),
     }
 
 
-def _run(folder: Path, name: str, path: Path, source: str) -> dict[str, Any]:
+def _run(folder: Path, name: str, path: Path, options: str) -> dict[str, Any]:
     home = folder / name
     with measured(name) as cost:
-        output = clv(home, "--json", "--quiet", "run", path, "--source", source, "--horizon-days", HORIZON_DAYS)
+        output = clv(home, "--json", "--quiet", "run", path, *options.split(), "--horizon-days", HORIZON_DAYS)
     answer = json.loads(output.splitlines()[-1])
     return {
-        "command": f"clv run {path.name} --source {source} --horizon-days {HORIZON_DAYS}",
+        "command": f"clv run {path.name} {options} --horizon-days {HORIZON_DAYS}",
         "customers": answer["customers"],
         "repeat_percent": _repeat_percent(home),
         "refused": answer["refused"],
@@ -156,13 +157,18 @@ def pages() -> dict[Path, str]:
 
 def ranked(shop: str = "Olist, own columns", horizon_days: int = HORIZON_DAYS) -> dict[str, Any]:
     """What `benchmarks.quality` found for a shop in the mean over all cutoffs that can be tested."""
-    rows = json.loads((STORED / "quality.json").read_text(encoding="utf-8"))
     found: dict[str, Any] = next(
         row
-        for row in rows
+        for row in _ranks()
         if (row["shop"], row["horizon_days"]) == (shop, horizon_days) and row["cutoff"].startswith("mean of ")
     )
     return found
+
+
+def _ranks() -> list[dict[str, Any]]:
+    """What `benchmarks.quality` stored: a row for each shop and cutoff."""
+    rows: list[dict[str, Any]] = json.loads((STORED / "quality.json").read_text(encoding="utf-8"))
+    return rows
 
 
 def _filled(results: Mapping[str, Any], match: re.Match[str]) -> str:
@@ -189,7 +195,8 @@ def shown(results: Mapping[str, Any], name: str) -> str:
     ``results`` is the table of README, ``serving`` the table that a benchmark stored and ``serving.cores`` one of its
     figures; ``olist.model.normalized_gini``, ``olist.model.normalized_gini.interval``, ``olist.verdict.btyd``,
     ``olist.top_tenth.gain``, ``olist.customers``, ``olist.ceiling``, ``synthetic.oracle`` and ``totals.lowest`` are
-    numbers of the runs; ``ranking.over_btyd`` is what the model gains on Olist in the mean of ``ranking.cutoffs``;
+    numbers of the runs; ``ranking.over_btyd`` is what the model gains on Olist in the mean of ``ranking.cutoffs``,
+    ``ranking.rare`` its shares of the oracle's Gini on synthetic shops where hardly anybody returns;
     ``prices.queries_per_tib`` is one of BigQuery's prices that ``clv`` calculates with.
     """
     if name == "results":
@@ -204,6 +211,11 @@ def shown(results: Mapping[str, Any], name: str) -> str:
     if first == "ranking":
         if path == ["cutoffs"]:
             return str(ranked()["cutoff"].removeprefix("mean of "))
+        if path == ["rare"]:
+            shares = [
+                100 * one["oracle_share"]["estimate"] for one in _ranks() if one["shop"].startswith("synthetic 3%")
+            ]
+            return f"{min(shares):.0f} to {max(shares):.0f} percent"
         over = ranked()["over"]["BG/NBD alone"]
         return f"{over['estimate']:.3f} ({over['low']:.3f} to {over['high']:.3f})"
     result = results[first]

@@ -16,8 +16,7 @@ OLIST = DATA / "olist" / "brazilian-ecommerce.zip"
 
 def cdnow(folder: Path) -> Path:
     """CDNOW's log, whose columns stand apart by blanks, as a CSV file in `folder`."""
-    lines = CDNOW.read_text().split("\n")[1:]
-    rows = ["customer_id,date,count,amount", *(",".join(line.split()) for line in lines if line.strip())]
+    rows = [",".join(line.split()) for line in CDNOW.read_text().split("\n") if line.strip()]
     path = folder / "cdnow.csv"
     path.write_text("\n".join(rows) + "\n")
     return path

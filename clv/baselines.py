@@ -1,12 +1,11 @@
 """The baseline ladder: what anybody can predict without a model, from nothing to last quarter's spend.
 
 Each rung is fitted and asked like a model. Those that only rank spread the spend of the training windows over the
-customers, so that their totals can be compared as well. All need a frame with the columns they name in ``needs``,
-none of them null.
+customers, so that their totals can be compared as well. What they read of a frame may hold no null.
 """
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, Protocol, Self
+from typing import Protocol, Self
 
 import numpy as np
 import pandas as pd
@@ -23,21 +22,23 @@ WINDOWS = (30, 90, 180, 365)
 
 
 class Estimator(Protocol):
-    """What is fitted on labelled snapshots and predicts the two parts."""
-
-    def fit(self, X: pd.DataFrame, future_value: Floats, *, horizon_days: int) -> Self:
-        """Learn from features and the spend that followed, both of n customers."""
-        ...
+    """What predicts the two parts, once it is fitted."""
 
     def predict_parts(self, X: pd.DataFrame) -> Parts:
         """Predict for n customers."""
         ...
 
 
+class Rung(Estimator, Protocol):
+    """A baseline, which is fitted on labelled snapshots."""
+
+    def fit(self, X: pd.DataFrame, future_value: Floats, *, horizon_days: int) -> Self:
+        """Learn from features and the spend that followed, both of n customers."""
+        ...
+
+
 class Zero:
     """Nobody returns."""
-
-    needs: ClassVar[tuple[str, ...]] = ()
 
     def fit(self, X: pd.DataFrame, future_value: Floats, *, horizon_days: int) -> Self:
         """Learn nothing."""
@@ -56,8 +57,6 @@ class Mean:
     base_rate_, mean_value_ : float
         Share of customers who spent, and their mean spend (0 if nobody did).
     """
-
-    needs: ClassVar[tuple[str, ...]] = ()
 
     def fit(self, X: pd.DataFrame, future_value: Floats, *, horizon_days: int) -> Self:
         """Learn the two averages."""
@@ -82,8 +81,6 @@ class NewestFirst(Mean):
     scale_, offset_ : float
         ``p_return = expit(offset_ - age / scale_)``.
     """
-
-    needs: ClassVar[tuple[str, ...]] = ("tenure_days", "recency_days")
 
     def fit(self, X: pd.DataFrame, future_value: Floats, *, horizon_days: int) -> Self:
         """Learn the averages and the curve's level."""
@@ -114,8 +111,6 @@ class HistoricalRate:
     P(return) is that of a Poisson process. The rate counts the first purchase and its day, so new customers look
     very active: the well-known fault of this formula.
     """
-
-    needs: ClassVar[tuple[str, ...]] = ("purchase_count", "tenure_days", "amount_mean")
 
     def fit(self, X: pd.DataFrame, future_value: Floats, *, horizon_days: int) -> Self:
         """Note the horizon; nothing is learned."""
@@ -159,8 +154,6 @@ class TotalSpend(_ScaledSpend):
         Spend in the training windows over all spend before them.
     """
 
-    needs: ClassVar[tuple[str, ...]] = ("amount_total",)
-
     def _spend(self, X: pd.DataFrame) -> Floats:
         return np.maximum(_column(X, "amount_total"), 0.0)
 
@@ -176,8 +169,6 @@ class Persistence(_ScaledSpend):
         Spend in the training windows over spend in those windows.
     """
 
-    needs: ClassVar[tuple[str, ...]] = tuple(f"amount_{days}d" for days in WINDOWS)
-
     def fit(self, X: pd.DataFrame, future_value: Floats, *, horizon_days: int) -> Self:
         """Choose the window; learn the averages and the proportion."""
         self.window_days_ = min(WINDOWS, key=lambda days: abs(days - horizon_days))
@@ -187,7 +178,7 @@ class Persistence(_ScaledSpend):
         return np.maximum(_column(X, f"amount_{self.window_days_}d"), 0.0)
 
 
-def ladder() -> dict[str, Estimator]:
+def ladder() -> dict[str, Rung]:
     """All rungs, unfitted, from the plainest up.
 
     Examples

@@ -4,6 +4,11 @@ Each message is one sentence that names the thing, what was expected and what to
 exits with ``exit_code``; anything that is not a :class:`ClvError` is our bug (exit code 1).
 """
 
+import re
+
+_SECRET = re.compile(r"(?<=//)[^\s/:@'\"]*(:[^\s'\"]*)?@")
+"""Who logs in where, between the slashes and the host; a password may hold slashes and more."""
+
 
 class ClvError(Exception):
     """Base class of all expected errors."""
@@ -29,6 +34,11 @@ class UnavailableError(ClvError):
     exit_code = 4
 
 
+def masked(text: str) -> str:
+    """The text without names and passwords in addresses of a registry or a database: fit to be shown."""
+    return _SECRET.sub("***@", text)
+
+
 def first_line(error: Exception) -> str:
     """What a library's error says first, its kind if it says nothing: for a sentence of ours, which is one line."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return masked((str(error).strip().splitlines() or [type(error).__name__])[0])

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import duckdb
+from typing import Any, Literal, TextIO
 
 from clv.errors import InputError
 from clv.home import Home, replacing
-from clv.load import Shop, read_shop
+from clv.load import SOURCES, Shop, read_shop
 from clv.settings import Settings
-from clv.sources import olist, transactions
 from clv.sources.tables import literal
 from clv.warehouse import Warehouse, open_warehouse
+from clv.warehouse.duckdb import in_memory
 
-_SOURCES = {"olist": olist, "transactions": transactions}
+_SHORT_NUMBER = re.compile(r"[\d.]{1,5}")
+"""An id that may as well be a count, a second or a share."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,8 @@ def forget(settings: Settings, customer_id: str, *, prediction_logs: Sequence[Pa
     Raises
     ------
     InputError
-        If nothing is known of that id, nobody else would be left, or one of the folders is not there.
+        If nothing is known of that id, nobody else would be left, one of the folders is not there, or a CSV file with
+        customers can't be searched.
     UnavailableError
         If home or warehouse can't be written.
     """
@@ -72,17 +74,18 @@ def forget(settings: Settings, customer_id: str, *, prediction_logs: Sequence[Pa
         shop = read_shop(warehouse)
         if shop is None:
             raise InputError(f"Warehouse {warehouse.address} has no shop loaded, so there is nobody to forget.")
-        orders = warehouse.query(_SOURCES[shop.source].ORDERS, {"customer_id": customer_id}).to_pylist()
+        orders = warehouse.query(SOURCES[shop.source].ORDERS, {"customer_id": customer_id}).to_pylist()
         if orders and shop.customer_count == 1:
             raise InputError(
                 f"Customer {customer_id!r} is the only one of the shop; remove the whole warehouse "
                 f"{warehouse.address} instead."
             )
         # Files first: as long as the warehouse knows the person the call can be repeated.
-        files = list(_forget_in_tables([home.predictions, *prediction_logs], customer_id))
+        files = list(_forget_in_tables([home.predictions, *prediction_logs], customer_id, settings))
         if orders:
-            files += _forget_in_logs(home.logs, customer_id)
-            rows = warehouse.erase(_marks(customer_id, orders), _updates(warehouse, shop))
+            marks = _marks(customer_id, orders)
+            files += _forget_in_logs(home.logs, {value for values in marks.values() for value in values})
+            rows = warehouse.erase(marks, _updates(warehouse, shop))
         else:  # what a service has answered of somebody who is no customer, or no longer
             rows = warehouse.erase({"customer_id": [customer_id]}, schemas=("serving",))
         if not files and not rows:
@@ -108,7 +111,7 @@ def _marks(customer_id: str, orders: Sequence[Mapping[str, Any]]) -> dict[str, l
 
 def _updates(warehouse: Warehouse, shop: Shop) -> list[str]:
     """What was counted over all customers is counted again; the data are others now, and so is their fingerprint."""
-    source = _SOURCES[shop.source]
+    source = SOURCES[shop.source]
     fingerprint = hashlib.sha256(f"{shop.fingerprint} less one customer".encode()).hexdigest()
     updates = [
         f"""
@@ -141,26 +144,70 @@ def _updates(warehouse: Warehouse, shop: Shop) -> list[str]:
     return updates
 
 
-def _forget_in_tables(folders: Sequence[Path], customer_id: str) -> Iterator[Path]:
+def _forget_in_tables(folders: Sequence[Path], customer_id: str, settings: Settings) -> Iterator[Path]:
     for folder in folders:
         for path in sorted(folder.rglob("*")):
-            if path.suffix in (".csv", ".parquet") and _drop_rows(path, customer_id):
+            if (path.suffix == ".csv" and _drop_records(path, customer_id)) or (
+                path.suffix == ".parquet" and _drop_rows(path, customer_id, settings)
+            ):
                 yield path
 
 
-def _forget_in_logs(folder: Path, customer_id: str) -> Iterator[Path]:
+def _forget_in_logs(folder: Path, ids: Iterable[str]) -> Iterator[Path]:
+    named = _naming(ids)
     for path in sorted(folder.rglob("*")):
-        if path.is_file() and _drop_lines(path, customer_id):
+        if path.is_file() and _drop_lines(path, named):
             yield path
 
 
-def _drop_rows(path: Path, customer_id: str) -> bool:
-    """Write a table anew without the person; whether that was necessary."""
-    is_csv = path.suffix == ".csv"
-    rows = f"read_csv({literal(str(path))}, all_varchar = true)" if is_csv else f"read_parquet({literal(str(path))})"
-    with duckdb.connect(config={"temp_directory": f"{path}.spill"}) as connection:
-        columns = connection.sql(f"select * from {rows} limit 0").columns
-        if "customer_id" not in columns:
+def _drop_records(path: Path, customer_id: str) -> bool:
+    """Write a CSV file anew without the person, all else byte by byte as it was; whether that was necessary."""
+    with _open_text(path) as source:
+        records = _records(source)
+        _, header = next(records, ("", []))
+        names = [name.strip('\ufeff"') for name in header]  # a spreadsheet puts a mark before the first
+        if "customer_id" not in names:
+            return False
+        place = names.index("customer_id")
+        theirs = {number for number, (_, fields) in enumerate(records, 1) if fields[place : place + 1] == [customer_id]}
+    if not theirs:
+        return False
+    with replacing(path) as temporary, _open_text(path) as source, _open_text(temporary, "w") as target:
+        target.writelines(text for number, (text, _) in enumerate(_records(source)) if number not in theirs)
+    return True
+
+
+def _open_text(path: Path, mode: Literal["r", "w"] = "r") -> TextIO:
+    """Open a text whose bytes, whatever they are, come out as they went in."""
+    return path.open(mode, encoding="utf-8", errors="surrogateescape", newline="")
+
+
+def _records(stream: TextIO) -> Iterator[tuple[str, list[str]]]:
+    """Text and fields of each record of a CSV file, header included; one may go on over several lines."""
+    csv.field_size_limit(max(csv.field_size_limit(), min(sys.maxsize, 2**31 - 1)))
+    first, lines = stream.readline(), list[str]()
+    stream.seek(0)
+    delimiter = next((mark for mark in ",;\t|" if mark in first), ",")
+    try:
+        for fields in csv.reader(_kept(stream, lines), delimiter=delimiter, strict=True):
+            yield "".join(lines), fields
+            lines.clear()
+    except csv.Error as error:
+        raise InputError(f"{stream.name} can't be read as CSV ({error}); repair or remove it and try again.") from None
+
+
+def _kept(stream: TextIO, lines: list[str]) -> Iterator[str]:
+    """Lines of the stream, each put into `lines`, too."""
+    for line in stream:
+        lines.append(line)
+        yield line
+
+
+def _drop_rows(path: Path, customer_id: str, settings: Settings) -> bool:
+    """Write a Parquet file anew without the person; whether that was necessary."""
+    rows = f"read_parquet({literal(str(path))})"
+    with in_memory(settings) as connection:
+        if "customer_id" not in connection.sql(f"select * from {rows} limit 0").columns:
             return False
         others = connection.sql(
             f"select * from {rows} where customer_id is distinct from $customer_id", params={"customer_id": customer_id}
@@ -168,13 +215,31 @@ def _drop_rows(path: Path, customer_id: str) -> bool:
         if len(others) == len(connection.sql(f"from {rows}")):
             return False
         with replacing(path) as temporary:
-            others.write_csv(str(temporary)) if is_csv else others.write_parquet(str(temporary))
+            others.write_parquet(str(temporary))
     return True
 
 
-def _drop_lines(path: Path, customer_id: str) -> bool:
+def _naming(ids: Iterable[str]) -> re.Pattern[str]:
+    """What finds one of the ids in a line of a log.
+
+    Better a line too many than one too few, so an id counts wherever it stands as a word. A short number does where it
+    is quoted, follows a word for what it is, or is a field of a CSV line: anywhere else it is hardly ever an id.
+    """
+    numbers = "|".join(sorted(re.escape(one) for one in ids if _SHORT_NUMBER.fullmatch(one)))
+    words = "|".join(sorted(re.escape(one) for one in ids if not _SHORT_NUMBER.fullmatch(one)))
+    forms = [rf"(?<![\w-])(?:{words})(?![\w-])"] if words else []
+    if numbers:
+        forms += [
+            rf"(?P<quote>[\"'`])(?:{numbers})(?P=quote)",
+            rf"(?i:(?:customer|order|person)\w*|\bid)[\s:=#/(\[\"']+(?:{numbers})(?![\w-])",
+            rf"(?<![^\s,;|])(?:{numbers})(?=[,;|]\S)",
+            rf"[,;|](?:{numbers})\s*$",
+        ]
+    return re.compile("|".join(forms))
+
+
+def _drop_lines(path: Path, named: re.Pattern[str]) -> bool:
     """Write a log anew without the lines that name the person; whether that was necessary."""
-    named = re.compile(rf"(?<![\w-]){re.escape(customer_id)}(?![\w-])")
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
     others = [line for line in lines if not named.search(line)]
     if len(others) == len(lines):

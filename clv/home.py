@@ -111,9 +111,12 @@ class Home:
         try:
             self._lock.acquire()
         except Timeout:
-            who = holder.read_text() if holder.exists() else "another process"
+            try:
+                who = holder.read_text()
+            except FileNotFoundError:  # it has let go in this moment
+                who = ""
             raise UnavailableError(
-                f"Home {self.root} is being written by {who}; wait for it to end and try again."
+                f"Home {self.root} is being written by {who or 'another process'}; wait for it to end and try again."
             ) from None
         except OSError as error:
             raise UnavailableError(

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 
-import duckdb
 import numpy as np
 import pandas as pd
 
@@ -24,10 +23,11 @@ from clv.metrics import normalized_gini
 from clv.models.model import Model
 from clv.models.recipe import Recipe
 from clv.predictor import Array, Parts
+from clv.settings import Settings
 from clv.snapshots import Shop, Snapshots
-from clv.spill import spill_folder
 from clv.splits import Fold
 from clv.warehouse import Warehouse
+from clv.warehouse.duckdb import in_memory
 
 FAR = 2 / 3
 """Closing more than this share of the way from the best baseline to the ceiling is too good to be true.
@@ -190,9 +190,20 @@ def _alone(train: Snapshots, test: Snapshots, name: str, *, is_number: bool) -> 
 
 
 def changed_features(
-    warehouse: Warehouse, shop: Shop, contract: Contract, features_sql: str, *, sample: int = SAMPLE
+    warehouse: Warehouse,
+    shop: Shop,
+    contract: Contract,
+    features_sql: str,
+    settings: Settings | None = None,
+    *,
+    sample: int = SAMPLE,
 ) -> tuple[date, int, dict[str, int]]:
     """Rebuild the features of some customers without the future, and compare them with the mart's.
+
+    Parameters
+    ----------
+    settings
+        Limits of the rebuilding; the default ones without.
 
     Returns
     -------
@@ -210,7 +221,7 @@ def changed_features(
         f"select customer_id, {', '.join(contract.names)} from marts.customer_snapshots "
         f"where cutoff_date = date '{cutoff}' and customer_id in ({chosen})"
     ).to_pandas()
-    rebuilt = build_features(without_future(orders, cutoff), features_sql, [cutoff])
+    rebuilt = build_features(without_future(orders, cutoff), features_sql, [cutoff], settings)
     both = mart.merge(rebuilt, on="customer_id", how="left", suffixes=("", "_rebuilt"))
     changed = {feature.name: _differences(both, feature.name, feature.kind == "number") for feature in contract}
     return cutoff, len(mart), {name: count for name, count in changed.items() if count}
@@ -252,11 +263,13 @@ def without_future(orders: pd.DataFrame, cutoff: date) -> pd.DataFrame:
     return known
 
 
-def build_features(orders: pd.DataFrame, features_sql: str, cutoffs: Sequence[date]) -> pd.DataFrame:
+def build_features(
+    orders: pd.DataFrame, features_sql: str, cutoffs: Sequence[date], settings: Settings | None = None
+) -> pd.DataFrame:
     """Run a model's own SELECT on orders; one row per customer and cutoff."""
     days = pd.DataFrame({"cutoff_date": pd.to_datetime(list(cutoffs))})
-    limits = {"enable_external_access": "false", "threads": "2", "temp_directory": spill_folder()}
-    with duckdb.connect(":memory:", config=limits) as connection:
+    with in_memory(settings) as connection:
+        connection.execute("set enable_external_access = false")  # a model's SELECT has no business with files
         connection.register("orders_frame", orders)
         connection.register("cutoffs_frame", days)
         connection.execute("create table purchases as select * from orders_frame")
@@ -285,18 +298,20 @@ def shuffled_future(
     horizon_days: int,
     seed: int,
     threads: int,
+    settings: Settings | None = None,
 ) -> ShuffledFuture | None:
     """Test a recipe on futures that belong to somebody else; None if nobody returned in one of the two.
 
     Every cutoff of the fold gets a shuffle of its own; features and labels are built from the shuffled orders. Where
     few return it is done several times over, as a few lucky guesses look like knowledge.
     """
+    settings = settings or Settings(threads=threads)
     rng = np.random.default_rng(seed)
     parts: list[Parts] = []
     outcomes: list[Outcome] = []
     while len(parts) < MOST_SHUFFLES and sum(outcome.is_return.sum() for outcome in outcomes) < ENOUGH_RETURNERS:
         frames = [
-            _snapshot(shuffled_orders(orders, cutoff, rng), features_sql, contract, cutoff, horizon_days)
+            _snapshot(shuffled_orders(orders, cutoff, rng), features_sql, contract, cutoff, horizon_days, settings)
             for cutoff in (*fold.train[-2:], fold.test)
         ]
         train, test = Snapshots(pd.concat(frames[:-1], ignore_index=True)), Snapshots(frames[-1])
@@ -312,10 +327,15 @@ def shuffled_future(
 
 
 def _snapshot(
-    orders: pd.DataFrame, features_sql: str, contract: Contract, cutoff: date, horizon_days: int
+    orders: pd.DataFrame,
+    features_sql: str,
+    contract: Contract,
+    cutoff: date,
+    horizon_days: int,
+    settings: Settings,
 ) -> pd.DataFrame:
     """Features and labels of one cutoff, built from orders."""
-    frame = build_features(orders, features_sql, [cutoff])
+    frame = build_features(orders, features_sql, [cutoff], settings)
     later = orders["purchase_date"]
     window = orders[(later > pd.Timestamp(cutoff)) & (later <= pd.Timestamp(cutoff + timedelta(days=horizon_days)))]
     days = window.groupby(["customer_id", "purchase_date"])["amount"].sum().round(6).reset_index()

@@ -29,7 +29,8 @@ from clv.warehouse import DuckDBWarehouse, Warehouse, open_warehouse
 
 Source = Literal["olist", "transactions"]
 
-_SOURCES = {"olist": olist, "transactions": transactions}
+SOURCES = {"olist": olist, "transactions": transactions}
+"""What reads each source, and the SQL that knows its raw tables."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ class LoadReport:
     shop_id
         Fingerprint of the shop's first load.
     fingerprint
-        sha256 over the sha256 of all files of the shop.
+        sha256 over the sha256 of all files of the shop, in the order in which they were loaded last.
     """
 
     source: str
@@ -151,12 +152,14 @@ def load(
                 f"Warehouse {warehouse.address} holds a shop of source {previous.source}, not {source}; give "
                 "--replace-shop to put this one in its place, or name another folder with --home."
             )
-        time_zone = options.time_zone or (previous.time_zone if previous else _SOURCES[source].TIME_ZONE)
+        if append and previous is not None:
+            _refuse_another_zone(options.time_zone, previous)
+        time_zone = options.time_zone or (previous.time_zone if previous else SOURCES[source].TIME_ZONE)
         now = datetime.now(ZoneInfo(time_zone))
         tomorrow = ((today or now.date()) + timedelta(days=1)).isoformat()
         with (
             warehouse.loading(
-                former=_SOURCES[source].REPLACED_BY if append and previous is not None else None, workspace=workspace
+                former=SOURCES[source].REPLACED_BY if append and previous is not None else None, workspace=workspace
             ) as next_file,
             DuckDBWarehouse(next_file, settings.threads, settings.memory_limit).connect(read_only=False) as connection,
         ):
@@ -203,7 +206,7 @@ def read_shop(warehouse: Warehouse) -> Shop | None:
 
 
 def _checked_options(source: str, columns: TransactionColumns | None) -> TransactionColumns:
-    if source not in _SOURCES:
+    if source not in SOURCES:
         raise InputError(f"--source {source!r} is not known; expected olist or transactions.")
     options = (columns or TransactionColumns()).checked()
     if source == "olist" and options != TransactionColumns(time_zone=options.time_zone, currency=options.currency):
@@ -239,12 +242,21 @@ def _one_currency(source: str, asked: str | None, found: str | None, previous: S
             f"Currencies differ ({', '.join(f'{where}: {code}' for where, code in says.items())}); expected one per "
             "shop" + (", so give --replace-shop to load another one." if previous else ".")
         )
-    return next(iter(says.values()), _SOURCES[source].CURRENCY)
+    return next(iter(says.values()), SOURCES[source].CURRENCY)
+
+
+def _refuse_another_zone(asked: str | None, previous: Shop) -> None:
+    """Refuse to append in another zone: the days of the loaded rows, which stay, were told in theirs."""
+    if asked not in (None, previous.time_zone):
+        raise InputError(
+            f"Time zones differ (--time-zone: {asked}, the loaded shop: {previous.time_zone}); expected one per shop, "
+            "so leave --time-zone out, or load all files anew without --append."
+        )
 
 
 def _refuse_strangers(connection: duckdb.DuckDBPyConnection, warehouse: Warehouse, source: str) -> None:
     """Refuse to replace a shop by files that share no customer with it."""
-    customers = _SOURCES[source].CUSTOMERS
+    customers = SOURCES[source].CUSTOMERS
     known = warehouse.query(f"select distinct customer_id from ({customers})")
     with connection.cursor() as cursor:
         cursor.register("known", known)
@@ -272,15 +284,21 @@ def _record_files(connection: duckdb.DuckDBPyConnection, source: str, loaded: Se
 def _record_shop(
     connection: duckdb.DuckDBPyConnection, source: str, currency: str, time_zone: str, previous: Shop | None
 ) -> tuple[Shop, Decimal]:
-    customers, orders, total_amount = connection.execute(_SOURCES[source].TOTALS).fetchall()[0]
-    days = connection.execute(_SOURCES[source].PURCHASE_DAYS).fetchall()
+    customers, orders, total_amount = connection.execute(SOURCES[source].TOTALS).fetchall()[0]
+    days = connection.execute(SOURCES[source].PURCHASE_DAYS).fetchall()
     if not days:
         raise InputError("No customer has a day with a positive amount; expected at least one purchase.")
     first, last = days[0][0], days[-1][0]
     counts = np.zeros((last - first).days + 1, dtype=np.int64)
     for day, purchases in days:
         counts[(day - first).days] = purchases
-    sums = connection.execute("select sha256 from raw.loads order by loaded_at, table_name, sha256").fetchall()
+    # A file loaded again replaces all that it brought before, so its former loads don't count; given twice in one
+    # load its rows are there twice.
+    sums = connection.execute(
+        "select sha256 from raw.loads "
+        "qualify loaded_at = max(loaded_at) over (partition by table_name, sha256) "
+        "order by loaded_at, table_name, sha256"
+    ).fetchall()
     fingerprint = hashlib.sha256("\n".join(row[0] for row in sums).encode()).hexdigest()
     shop = Shop(
         shop_id=previous.shop_id if previous else fingerprint,

@@ -288,33 +288,6 @@ def decile_table(parts: Parts, is_return: ArrayLike, future_value: ArrayLike, gr
     )
 
 
-def return_table(p_return: ArrayLike, is_return: ArrayLike, groups: int = 10) -> pd.DataFrame:
-    """Compare the predicted with the observed share of returning customers, in equal groups by ``p_return``.
-
-    Groups are divided as in :func:`decile_table`.
-
-    Returns
-    -------
-    DataFrame
-        One row per group, highest first: ``customers``, ``predicted_rate``, ``actual_rate``.
-    """
-    chance = np.asarray(p_return, dtype=np.float64)
-    sums = _group_sums(
-        chance,
-        groups,
-        customers=np.ones_like(chance),
-        predicted=chance,
-        actual=np.asarray(is_return, dtype=np.float64),
-    )
-    return pd.DataFrame(
-        {
-            "customers": sums["customers"],
-            "predicted_rate": _divide(sums["predicted"], sums["customers"]),
-            "actual_rate": _divide(sums["actual"], sums["customers"]),
-        }
-    )
-
-
 class _ValueOrder:
     """Metrics of a ranking by value. Only customers with value are looked at: zeros matter by their number alone."""
 

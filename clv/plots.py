@@ -96,34 +96,6 @@ def calibration_by_decile(deciles: pd.DataFrame, currency: str = "") -> Figure:
     return figure
 
 
-def return_calibration(p_return: ArrayLike, is_return: ArrayLike, groups: int = 10) -> Figure:
-    """Observed share of returning customers over the predicted one, in equal groups, with 95 % Wilson intervals."""
-    table = metrics.return_table(p_return, is_return, groups)
-    predicted, actual = table["predicted_rate"].to_numpy(), table["actual_rate"].to_numpy()
-    low, high = _wilson(actual, table["customers"].to_numpy())
-    figure, axes = _figure(6, 5.5)
-    top = max(float(np.nanmax(high)), float(np.nanmax(predicted))) * 1.05
-    axes.plot([0, top], [0, top], color=LIGHT, linewidth=1, label="predicted = observed")
-    axes.errorbar(
-        predicted,
-        actual,
-        yerr=[np.maximum(actual - low, 0), np.maximum(high - actual, 0)],
-        fmt="o",
-        color=BLUE,
-        ecolor=BLUE,
-        elinewidth=1,
-        capsize=3,
-        label=f"1/{groups} of the customers each, 95 % interval",
-    )
-    axes.set(xlim=(0, top), ylim=(0, top), title="Calibration of P(return)")
-    axes.set(xlabel="predicted share returning", ylabel="observed share returning")
-    decimals = 0 if top > 0.2 else 1
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter(PercentFormatter(1, decimals=decimals))
-    axes.legend(loc="upper left", frameon=False)
-    return figure
-
-
 def value_distribution(parts: Parts, future_value: ArrayLike | None = None, currency: str = "") -> Figure:
     """Share of customers at or above each value: expected, if they return, and actual.
 
@@ -512,13 +484,6 @@ def _survival(values: Floats) -> tuple[Floats, Floats]:
     share = 1 - np.arange(len(ordered)) / max(len(ordered), 1)
     positive = ordered > 0
     return ordered[positive], share[positive]
-
-
-def _wilson(share: Floats, count: Floats, z: float = 1.96) -> tuple[Floats, Floats]:
-    """95 % interval of a share, sensible also at 0."""
-    middle = (share + z**2 / (2 * count)) / (1 + z**2 / count)
-    half = z / (1 + z**2 / count) * np.sqrt(share * (1 - share) / count + z**2 / (4 * count**2))
-    return middle - half, middle + half
 
 
 def _level(values: pd.Series) -> Floats:

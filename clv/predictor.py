@@ -545,12 +545,14 @@ class CovariateProcess:
 
     def added(self, matrix: NDArray[np.float32]) -> Array:
         """What each effect adds to the three predictors, shape (n, effects, 3)."""
-        position = np.empty((len(matrix), len(self.effects)))  # knots and the way between them
-        for number, (effect, knots) in enumerate(zip(self.effects, self._knots, strict=True)):
-            position[:, number] = np.interp(matrix[:, effect.column], *knots)
+        own = matrix[:, [effect.column for effect in self.effects]]
+        position = np.empty(own.shape)  # knots and the way between them
+        for number, knots in enumerate(self._knots):
+            position[:, number] = np.interp(own[:, number], *knots)
         starts, values = self._values
+        # Asked of the values: with a single knot NumPy gives what is missing its place too.
         at_missing = np.array([len(knots) + 1.0 for knots, _ in self._knots])
-        position = np.where(np.isnan(position), at_missing, position)
+        position = np.where(np.isnan(own), at_missing, position)
         before = position.astype(np.intp)
         low, high = values[starts + before], values[starts + before + 1]
         return _floats(low + (high - low) * (position - before)[..., None])

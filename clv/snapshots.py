@@ -44,16 +44,13 @@ class Snapshots:
     ----------
     frame
         customer_id, cutoff_date, is_return, future_value and the features; numbers as float32, categories as such.
-    share
-        Share of the customers that were read.
     """
 
     frame: pd.DataFrame
-    share: float = 1.0
 
     def at(self, *cutoffs: date) -> Snapshots:
         """The snapshots of these cutoffs."""
-        return Snapshots(self.frame[self.frame["cutoff_date"].isin(cutoffs)], self.share)
+        return Snapshots(self.frame[self.frame["cutoff_date"].isin(cutoffs)])
 
     @property
     def is_return(self) -> NDArray[np.bool_]:
@@ -129,7 +126,7 @@ def read_snapshots(
             drawn = [_drawn(batch, share, seed) for batch in batches]
             frame = _to_frame(pa.Table.from_batches(drawn), contract)
             frame = frame.sort_values(["cutoff_date", "customer_id"], kind="stable", ignore_index=True)
-            return Snapshots(frame, share)
+            return Snapshots(frame)
     query = f"select {names} from {table} where {where} order by cutoff_date, customer_id"
     return Snapshots(_to_frame(warehouse.query(query), contract))
 

@@ -353,7 +353,8 @@ def _check(warehouse: Warehouse, as_of_date: date | None, horizon_days: int, tod
 
 def _partitions(target: Target) -> dict[date, str]:
     """Fingerprints of the snapshots by cutoff; empty if there are none, or of other columns than the contract's."""
-    described = yaml.safe_load(SNAPSHOTS_YAML.read_text(encoding="utf-8"))["models"][0]["columns"]
+    models = yaml.safe_load(SNAPSHOTS_YAML.read_text(encoding="utf-8"))["models"]
+    described = next(model["columns"] for model in models if model["name"] == "customer_snapshots")
     if set(target.warehouse.columns("marts", "customer_snapshots")) != {column["name"] for column in described}:
         return {}
     rows = target.warehouse.query("select distinct cutoff_date, partition_fingerprint from marts.customer_snapshots")

@@ -22,6 +22,21 @@ descriptions with the lineage of every model.
 """
 
 
+PREDICTIONS = {
+    "customer_id": "The customer.",
+    "p_return": "Probability of a purchase in the window.",
+    "value_if_return": "What is spent then, if anything, in currency.",
+    "expected_value": "The product of the two, in currency.",
+    "value_if_return_low": "Lower end of the 80 % interval of what a returning customer spends; null by a baseline.",
+    "value_if_return_high": "Its upper end.",
+    "percentile": "Whole percent of customers whose expected value is at most this one's; null by a baseline.",
+    "as_of_date": "The last day that was known.",
+    "horizon_days": "Length of the window after it, in days.",
+    "scored_by": "What predicted: a version of the registry, or a baseline where no model may.",
+}
+"""Not made by dbt, so no YAML describes it."""
+
+
 def dictionary() -> str:
     """The page as Markdown."""
     models = [
@@ -29,7 +44,7 @@ def dictionary() -> str:
         for path in sorted(MARTS.glob("*.yml"), key=lambda path: (path.stem != "customer_snapshots", path.stem))
         for model in yaml.safe_load(path.read_text(encoding="utf-8")).get("models", [])
     ]
-    return "\n".join([HEAD, *(_section(model) for model in models)])
+    return "\n".join([HEAD, *(_section(model) for model in models), _predictions()])
 
 
 def _section(model: dict[str, Any]) -> str:
@@ -41,6 +56,12 @@ def _section(model: dict[str, Any]) -> str:
         else ["| column | type | meaning |", "|---|---|---|"]
     )
     return "\n".join([*lines, *(_row(column, described) for column in model["columns"])]) + "\n"
+
+
+def _predictions() -> str:
+    lines = ["## customer_predictions", "", "One row per customer, as `clv score` last wrote it beside the marts.", ""]
+    rows = [f"| `{name}` | {meaning} |" for name, meaning in PREDICTIONS.items()]
+    return "\n".join([*lines, "| column | meaning |", "|---|---|", *rows]) + "\n"
 
 
 def _row(column: dict[str, Any], described: bool) -> str:

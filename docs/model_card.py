@@ -14,6 +14,8 @@ from experiments.workspace import Workspace
 
 DOCS = Path(__file__).resolve().parent
 
+NOTE = "*The card of `make demo`'s model, of a shop made up in the format of Olist, as `clv train` wrote it.*"
+
 
 def card() -> str:
     """The card as Markdown."""
@@ -22,7 +24,7 @@ def card() -> str:
     assert version, "nothing is in Production: run `make demo` first"
     found = workspace.tracker.artifact(version.run_id, "model_card.md")
     assert found, f"version {version.number} has no card: train it anew"
-    return found.decode()
+    return f"{NOTE}\n\n{found.decode()}"
 
 
 if __name__ == "__main__":

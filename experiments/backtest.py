@@ -22,8 +22,9 @@ from clv.models.recipe import Recipe
 from clv.predictor import Predictor
 from clv.snapshots import Shop, Snapshots
 from clv.splits import Fold, apart
+from experiments import report
 from experiments.choices import Cutoffs
-from experiments.tune import shop_tags
+from experiments.protocol import shop_tags
 from experiments.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -215,7 +216,7 @@ def _facts(shop: Shop, recipe: Recipe, by_horizon: dict[int, Backtest]) -> dict[
                 "age_days": cell.age_days,
                 "customers": cell.customers,
                 "returners": cell.returners,
-                **_plain({name: cell.metrics[name] for name in SHOWN}),
+                **report.flat(report.plain({name: cell.metrics[name] for name in SHOWN})),
             }
             for found in by_horizon.values()
             for cell in found.cells
@@ -225,16 +226,16 @@ def _facts(shop: Shop, recipe: Recipe, by_horizon: dict[int, Backtest]) -> dict[
                 "horizon_days": found.horizon_days,
                 "age_days": age.days,
                 "cutoffs": age.cutoffs,
-                **{name: _number(age.old[name]) for name in SHOWN},
-                **{f"refitted_{name}": _number(age.new[name]) for name in SHOWN},
-                "difference": _plain({name: age.difference[name] for name in SHOWN}),
+                **{name: report.number(age.old[name]) for name in SHOWN},
+                **{f"refitted_{name}": report.number(age.new[name]) for name in SHOWN},
+                "difference": report.flat(report.plain({name: age.difference[name] for name in SHOWN})),
                 "verdict": age.verdict,
             }
             for found in by_horizon.values()
             for age in found.ages
         ],
         "scatter": {
-            str(days): dict(zip(("over_cutoffs", "by_chance"), map(_number, found.scatter()), strict=True))
+            str(days): dict(zip(("over_cutoffs", "by_chance"), map(report.number, found.scatter()), strict=True))
             for days, found in by_horizon.items()
         },
         "retrain_after_days": main.retrain_after_days(),
@@ -252,7 +253,7 @@ def _log(
 ) -> None:
     """The parent with the main horizon's mean, its series by cutoff and by age; a child for each refitted cell."""
     main = by_horizon[facts["horizon_days"]]
-    metrics = _plain(main.refitted())
+    metrics = report.flat(report.plain(main.refitted()))
     if (days := facts["retrain_after_days"]) is not None:
         metrics["retrain_after_days"] = days
     parent.log(
@@ -275,7 +276,11 @@ def _log(
                     parent,
                     f"{cell.cutoff} H={found.horizon_days}",
                     params={"cutoff": cell.cutoff, "horizon_days": found.horizon_days, "customers": cell.customers},
-                    metrics={name: value for name, value in _plain(cell.metrics).items() if value is not None},
+                    metrics={
+                        name: value
+                        for name, value in report.flat(report.plain(cell.metrics)).items()
+                        if value is not None
+                    },
                     tags={"clv.kind": "backtest cell", "clv.horizon_days": found.horizon_days},
                     status="FINISHED",
                 )
@@ -318,7 +323,7 @@ def show(console: Console, result: BacktestResult) -> None:
                     f"{cell.customers:,}",
                     f"{cell.returners / cell.customers:.1%}",
                     *_with_interval(cell.metrics["normalized_gini"]),
-                    *(_cell(cell.metrics[name].estimate) for name in SHOWN[1:]),
+                    *(report.cell(cell.metrics[name].estimate) for name in SHOWN[1:]),
                 ]
                 for cell in found.cells
                 if cell.age_days == 0
@@ -333,8 +338,8 @@ def show(console: Console, result: BacktestResult) -> None:
                     [
                         str(age.days),
                         str(age.cutoffs),
-                        _cell(age.old["normalized_gini"]),
-                        _cell(age.new["normalized_gini"]),
+                        report.cell(age.old["normalized_gini"]),
+                        report.cell(age.new["normalized_gini"]),
                         *_with_interval(age.difference["normalized_gini"], "+"),
                         age.verdict,
                     ]
@@ -357,20 +362,3 @@ def _with_interval(found: Interval, sign: str = "") -> list[str]:
         f"{found.estimate:{sign}.3f}" if math.isfinite(found.estimate) else "-",
         f"{found.low:{sign}.{digits}f} to {found.high:{sign}.{digits}f}" if math.isfinite(found.low) else "",
     ]
-
-
-def _cell(value: float, digits: int = 3) -> str:
-    return f"{value:.{digits}f}" if math.isfinite(value) else "-"
-
-
-def _plain(metrics: Any) -> dict[str, float | None]:
-    """Metrics with ``_low`` and ``_high`` beside them; None where undefined."""
-    return {
-        f"{name}{suffix}": _number(value)
-        for name, interval in metrics.items()
-        for suffix, value in (("", interval.estimate), ("_low", interval.low), ("_high", interval.high))
-    }
-
-
-def _number(value: float) -> float | None:
-    return value if math.isfinite(value) else None

@@ -96,7 +96,7 @@ def chosen_recipe(
         from experiments.train import recipe_of_run
 
         return with_parameters(recipe_of_run(workspace, from_run), parameters)
-    from experiments.tune import untuned_recipe
+    from experiments.protocol import untuned_recipe
 
     written = {} if recipe is None else read_recipe(recipe).model_dump(exclude_unset=True)
     return with_parameters(untuned_recipe(workspace).model_copy(update=written), parameters)

@@ -23,7 +23,7 @@ from typing import Annotated, Any, Literal, NoReturn
 import typer
 
 from clv import __version__
-from clv.errors import ClvError, InputError, UnavailableError
+from clv.errors import ClvError, InputError, UnavailableError, masked
 from clv.home import Home, replacing
 from clv.settings import Settings
 from experiments.column_options import with_columns
@@ -112,7 +112,7 @@ AsOf = Annotated[
     typer.Option("--as-of", parser=_day, metavar="DATE", help="Last day of the history; later rows are not used."),
 ]
 ReplaceShop = Annotated[bool, typer.Option("--replace-shop", help="Replace the shop in this home by another one.")]
-Trials = Annotated[int, typer.Option("--trials", min=1, help="Optuna trials; the first ones have default parameters.")]
+Trials = Annotated[int, typer.Option("--trials", min=1, help="Optuna trials; the first two have default parameters.")]
 Jobs = Annotated[int, typer.Option("--jobs", min=1, help="Trials in parallel.")]
 By = Annotated[str | None, typer.Option("--by", help="Who does this; your user name by default.")]
 Reason = Annotated[str, typer.Option("--reason", help="Why; recorded.")]
@@ -336,8 +336,8 @@ def train(
     """Test a recipe out of time, refit it on every closed label, and register the model."""
     from experiments import report
     from experiments.choices import chosen_recipe
+    from experiments.protocol import untuned_recipe
     from experiments.train import train as fit
-    from experiments.tune import untuned_recipe
 
     workspace = _workspace(context)
     named = from_run or recipe or parameter
@@ -414,6 +414,12 @@ def promote(
     from experiments import promote as promoting
 
     workspace = _workspace(context)
+    if repair and (version or check_only or force):
+        raise InputError(
+            "--repair only makes the alias follow the stage; give it without VERSION, --check and --force."
+        )
+    if page and not check_only:
+        raise InputError("--report needs --check: it is the report of the gate alone.")
     if repair:
         event = workspace.registry.repair(_who(by))
         _done(workspace, event, "Repaired." if event else "Stage and alias agree; nothing to repair.")
@@ -671,15 +677,21 @@ def _done(workspace: Workspace, result: Any, line: str) -> None:
 
 
 def _complain(sentence: str) -> None:
-    """One line, whatever a library's message looks like."""
-    typer.secho(f"Error: {' '.join(sentence.split())}", err=True, fg=typer.colors.RED)
+    """One line without passwords, whatever a library's message looks like."""
+    typer.secho(f"Error: {masked(' '.join(sentence.split()))}", err=True, fg=typer.colors.RED)
 
 
 def _usage(error: Any) -> str:
     """What is wrong with the arguments, and where they are described."""
-    context = getattr(error, "ctx", None)
-    verb = context.command_path if context else "clv"
-    return f"{error.format_message().rstrip('.')}; see `{verb} --help`."
+    said, context = error.format_message().rstrip("."), getattr(error, "ctx", None)
+    if context is None:
+        return f"{said}; see `clv --help`."
+    name = getattr(error, "option_name", None)  # of an option that the verb doesn't have
+    for option in context.find_root().command.params:
+        if name in option.opts:
+            value = "" if option.is_flag else " ..."
+            return f"Give {name} before the verb: `clv {name}{value} {context.info_name} ...`."
+    return f"{said}; see `{context.command_path} --help`."
 
 
 def _report_bug(error: BaseException) -> NoReturn:
@@ -694,7 +706,7 @@ def _log_bug() -> Path:
     for folder in (Home(home).logs, Path(tempfile.gettempdir())):
         with suppress(OSError):
             folder.mkdir(parents=True, exist_ok=True)
-            (folder / name).write_text(traceback.format_exc(), encoding="utf-8")
+            (folder / name).write_text(masked(traceback.format_exc()), encoding="utf-8")
             return folder / name
     return Path("nowhere: no log could be written")
 

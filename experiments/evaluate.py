@@ -13,8 +13,8 @@ from clv.snapshots import Shop
 from clv.splits import Fold, Plan, apart
 from experiments import report
 from experiments.choices import Cutoffs
+from experiments.protocol import protocol_of, shop_tags
 from experiments.train import evaluate_recipes
-from experiments.tune import protocol_of, shop_tags
 from experiments.workspace import Workspace
 
 
@@ -45,7 +45,7 @@ def evaluate(workspace: Workspace, recipe: Recipe, cutoffs: Cutoffs | None = Non
         run.log(params={**recipe.model_dump(), "horizon_days": shop.horizon_days, "as_of_date": shop.as_of_date})
         report.log_data(run, workspace, shop, protocol)
         if evaluation.cutoffs:
-            report.log_evaluation(run, evaluation, facts)
+            report.log_evaluation(run, evaluation, facts, is_short=protocol.is_short)
         for name, figure in report.figures(evaluation, shop.currency):
             run.figure(figure, f"figures/{name}")
         step.note = f"tested at {', '.join(map(str, evaluation.cutoffs)) or 'no cutoff'}"

@@ -11,9 +11,10 @@ from clv.evaluation import BTYD
 from clv.snapshots import Shop
 from experiments import report
 from experiments.promote import promote
+from experiments.protocol import protocol_of, shop_tags
 from experiments.score import ScoreResult, baseline_scorer, check_same, load_predictor, scorer, write
 from experiments.train import TrainResult, train
-from experiments.tune import TuneResult, protocol_of, shop_tags, tune
+from experiments.tune import TuneResult, tune
 from experiments.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def learn(
 ) -> RunResult:
     """Tune, train, promote and score on the marts that were just built; see :func:`experiments.run.run`."""
     shop = workspace.shop()
-    protocol_of(shop)  # refuses too short a history before anything is written
+    protocol = protocol_of(shop)  # refuses too short a history before anything is written
     tracker = workspace.tracker
     with tracker.run(
         f"clv run {shop.source} H={shop.horizon_days}",
@@ -89,7 +90,7 @@ def learn(
                 "clv.version": trained.version,
                 "clv.scored_by": scored.scored_by,
                 "clv.gate": "refused" if refused else "passed",
-                **report.verdict_tags(trained.evaluation),
+                **report.verdict_tags(trained.evaluation, is_short=protocol.is_short),
                 "clv.refused": refused or "no",
             },
         )

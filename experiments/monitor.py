@@ -23,8 +23,8 @@ from clv.splits import apart
 from experiments import monitor_page
 from experiments.monitor_report import Closed, FeatureDrift, MonitorReport, checks_of
 from experiments.prediction_history import COLUMNS, Scoring, scorings, served
+from experiments.protocol import shop_tags
 from experiments.score import load_predictor
-from experiments.tune import shop_tags
 from experiments.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -55,8 +55,8 @@ def monitor(workspace: Workspace, *, prediction_logs: Sequence[str] = ()) -> Mon
     shop = workspace.shop()
     with workspace.console.step("monitor") as step:
         step.update("reading predictions")
-        stored = scorings(workspace.home, shop.shop_id)
-        answers = served(workspace.home, workspace.warehouse, prediction_logs)
+        stored = scorings(workspace.home, shop.shop_id, workspace.settings)
+        answers = served(workspace.home, workspace.warehouse, prediction_logs, workspace.settings)
         version = _production(workspace, shop)
         if not stored and version is None:
             raise InputError(
@@ -116,7 +116,7 @@ def _latest(closed: Sequence[Scoring]) -> list[Scoring]:
     """Closed scorings, latest first: of each day the last one written, and none too near to another."""
     by_key = {
         (scoring.horizon_days, scoring.as_of_date): scoring
-        for scoring in sorted(closed, key=lambda scoring: scoring.path.stat().st_mtime)
+        for scoring in sorted(closed, key=lambda scoring: scoring.scored_at)
     }
     kept: list[Scoring] = []
     for horizon_days in {horizon_days for horizon_days, _ in by_key}:
@@ -126,7 +126,7 @@ def _latest(closed: Sequence[Scoring]) -> list[Scoring]:
 
 
 def _judged(workspace: Workspace, scoring: Scoring) -> Closed:
-    rows = scoring.read().assign(cutoff_date=scoring.as_of_date)
+    rows = scoring.read(workspace.settings).assign(cutoff_date=scoring.as_of_date)
     return _closed(workspace, rows, scoring.scored_by, scoring.horizon_days)
 
 

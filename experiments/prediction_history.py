@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import duckdb
@@ -19,9 +19,10 @@ import pyarrow as pa
 
 from clv.errors import InputError, UnavailableError, first_line
 from clv.home import Home
+from clv.settings import Settings
 from clv.sources.tables import literal
-from clv.spill import spill_folder
 from clv.warehouse import PREDICTION_LOG, Warehouse
+from clv.warehouse.duckdb import in_memory
 
 COLUMNS = ("customer_id", "p_return", "value_if_return", "expected_value")
 """What is kept of each customer; the rest can be computed or is of no use later."""
@@ -37,6 +38,9 @@ class Scoring:
         ``version N``, or the baseline that stood in.
     as_of_date, horizon_days
         The window is as_of_date + 1 .. as_of_date + horizon_days.
+    scored_at
+        When it was written, in UTC, as the file's rows say: a file's own time changes when it is copied or somebody
+        is forgotten. Files of before rows said so are the oldest.
     """
 
     path: Path
@@ -44,16 +48,17 @@ class Scoring:
     scored_by: str
     as_of_date: date
     horizon_days: int
+    scored_at: datetime = datetime.min
 
     @property
     def closes_on(self) -> date:
         """Last day of the window."""
         return self.as_of_date + timedelta(days=self.horizon_days)
 
-    def read(self) -> pd.DataFrame:
+    def read(self, settings: Settings | None = None) -> pd.DataFrame:
         """The predictions, in the order of the customers."""
         sql = f"select {', '.join(COLUMNS)} from read_parquet({literal(str(self.path))}) order by customer_id"
-        with _connect() as connection:
+        with _connect(settings) as connection:
             frame: pd.DataFrame = _query(sql, connection).to_pandas()
         return frame
 
@@ -66,13 +71,14 @@ def path_of(home: Home, as_of_date: date, horizon_days: int, scored_by: str) -> 
 
 def export(connection: duckdb.DuckDBPyConnection, table: str, shop_id: str, path: Path) -> None:
     """Write a table of answers, with as_of_date, horizon_days and scored_by in each row, to be kept at `path`."""
+    now = datetime.now(UTC).replace(tzinfo=None)
     connection.execute(
-        f"copy (select {', '.join(COLUMNS)}, as_of_date, horizon_days, scored_by, {literal(shop_id)} as shop_id "
-        f"from {table}) to {literal(str(path))} (format parquet, compression zstd)"
+        f"copy (select {', '.join(COLUMNS)}, as_of_date, horizon_days, scored_by, {literal(shop_id)} as shop_id, "
+        f"timestamp '{now}' as scored_at from {table}) to {literal(str(path))} (format parquet, compression zstd)"
     )
 
 
-def scorings(home: Home, shop_id: str) -> list[Scoring]:
+def scorings(home: Home, shop_id: str, settings: Settings | None = None) -> list[Scoring]:
     """Every stored scoring of a shop, oldest first.
 
     Raises
@@ -81,16 +87,16 @@ def scorings(home: Home, shop_id: str) -> list[Scoring]:
         If a file can't be read.
     """
     return sorted(
-        (scoring for scoring in _all(home) if scoring.shop_id == shop_id),
+        (scoring for scoring in _all(home, settings) if scoring.shop_id == shop_id),
         key=lambda scoring: (scoring.as_of_date, scoring.path.name),
     )
 
 
-def _all(home: Home) -> Iterator[Scoring]:
-    with _connect() as connection:
+def _all(home: Home, settings: Settings | None) -> Iterator[Scoring]:
+    with _connect(settings) as connection:
         for path in (home.predictions / "history").glob("[!.]*.parquet"):
             rows = _query(
-                f"select shop_id, scored_by, as_of_date, horizon_days from read_parquet({literal(str(path))}) limit 1",
+                f"select * exclude ({', '.join(COLUMNS)}) from read_parquet({literal(str(path))}) limit 1",
                 connection,
             )
             for row in rows.to_pylist():  # none if everybody in it was forgotten
@@ -115,7 +121,7 @@ _ANSWERS = pa.schema(
 """What is read of a prediction log."""
 
 
-def served(home: Home, warehouse: Warehouse, logs: Sequence[str]) -> pd.DataFrame:
+def served(home: Home, warehouse: Warehouse, logs: Sequence[str], settings: Settings | None = None) -> pd.DataFrame:
     """Read what services have logged: the last answer for each customer, version, as-of day and horizon.
 
     Answers whose request named no day can't be judged and are left out.
@@ -154,7 +160,7 @@ def served(home: Home, warehouse: Warehouse, logs: Sequence[str]) -> pd.DataFram
                 f"{IN_WAREHOUSE}."
             )
     files = [literal(str(path)) for folder in folders for path in sorted(folder.rglob("[!.]*.parquet"))]
-    with _connect() as connection:
+    with _connect(settings) as connection:
         if files:
             tables.append(_query(_last_answers(f"read_parquet([{', '.join(files)}])"), connection))
         connection.register("answers", pa.concat_tables([table.cast(_ANSWERS) for table in tables]))
@@ -177,9 +183,9 @@ def _last_answers(relation: str) -> str:
         """
 
 
-def _connect() -> duckdb.DuckDBPyConnection:
+def _connect(settings: Settings | None = None) -> duckdb.DuckDBPyConnection:
     """A database in memory."""
-    return duckdb.connect(config={"temp_directory": spill_folder()})
+    return in_memory(settings)
 
 
 def _query(sql: str, connection: duckdb.DuckDBPyConnection) -> pa.Table:

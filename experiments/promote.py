@@ -78,7 +78,7 @@ def refuse(report: GateReport) -> None:
     if not report.passed:
         raise RefusedError(
             f"The gate refused version {report.candidate}: {report.failures}; see gate/version-{report.candidate}.html "
-            "of its run, or use --force --reason."
+            "of its run, or use `clv promote --force --reason`."
         )
 
 

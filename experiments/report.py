@@ -29,38 +29,28 @@ SHOWN = {
 """Columns of the table in the terminal; the first one with its interval."""
 
 
-def log_evaluation(run: Run, evaluation: Evaluation, facts: dict[str, Any]) -> None:
+def log_evaluation(run: Run, evaluation: Evaluation, facts: dict[str, Any], *, is_short: bool) -> None:
     """Log an evaluation.
 
     Metrics of the model with their intervals (``roc_auc``, ``roc_auc_low``, ``roc_auc_high``), those of a baseline
     under its name (``total_spend/roc_auc``), those of each cutoff as the steps of ``by_cutoff/roc_auc``; verdicts as
     tags; tables as files.
     """
-    metrics: dict[str, float] = {}
+    metrics = flat(facts["models"][MODEL])
     for name, by_metric in facts["models"].items():
-        for metric, (estimate, low, high) in by_metric.items():
-            if name != MODEL:
-                metrics[f"{name}/{metric}"] = estimate
-            else:
-                metrics |= {metric: estimate, f"{metric}_low": low, f"{metric}_high": high}
+        if name != MODEL:
+            metrics |= {f"{name}/{metric}": estimate for metric, (estimate, _, _) in by_metric.items()}
     best = evaluation.best_baseline()
     difference = evaluation.paired(best)["normalized_gini"]
-    metrics |= {
-        "gini_over_best_baseline": difference.estimate,
-        "gini_over_best_baseline_low": difference.low,
-        "gini_over_best_baseline_high": difference.high,
-        "gini_ceiling": facts["ceiling"],
-    }
+    metrics |= flat(plain({"gini_over_best_baseline": difference})) | {"gini_ceiling": facts["ceiling"]}
     for name, one in facts["added"].items():
-        stem = "gini_over_btyd" if name == BTYD else "gini_over_ladder"
-        metrics |= dict(zip((stem, f"{stem}_low", f"{stem}_high"), one["gini"], strict=True))
+        metrics |= flat({"gini_over_btyd" if name == BTYD else "gini_over_ladder": one["gini"]})
     if facts["oracle"]:
-        names = ("oracle_share", "oracle_share_low", "oracle_share_high")
-        metrics |= dict(zip(names, facts["oracle"]["share"], strict=True))
+        metrics |= flat({"oracle_share": facts["oracle"]["share"]})
         metrics["oracle/normalized_gini"] = facts["oracle"]["normalized_gini"][0]
     run.log(
         metrics={name: value for name, value in metrics.items() if value is not None},
-        tags={**verdict_tags(evaluation), "clv.added": what_is_added(facts)},
+        tags={**verdict_tags(evaluation, is_short=is_short), "clv.added": what_is_added(facts)},
     )
     for step, by_metric in enumerate(facts["by_cutoff"]):
         values = {f"by_cutoff/{name}": by_metric[name] for name in METRICS if by_metric[name] is not None}
@@ -112,13 +102,11 @@ def log_level(run: Run, level: Mapping[str, Any]) -> None:
 
 def headline(facts: dict[str, Any]) -> dict[str, float]:
     """What a run that has a tested model somewhere below it shows of it in the list."""
-    shown = {}
-    for metric in ("normalized_gini", "top_decile_capture", "total_ratio"):
-        estimates = facts["models"].get(MODEL, {}).get(metric, (None, None, None))
-        for suffix, value in zip(("", "_low", "_high"), estimates, strict=True):
-            if value is not None:
-                shown[f"{metric}{suffix}"] = value
-    return shown
+    if not facts["models"]:
+        return {}
+    names = ("normalized_gini", "top_decile_capture", "total_ratio")
+    shown = flat({name: facts["models"][MODEL][name] for name in names})
+    return {name: value for name, value in shown.items() if value is not None}
 
 
 def log_data(run: Run, workspace: Workspace, shop: Shop, protocol: Plan) -> None:
@@ -146,14 +134,18 @@ def log_data(run: Run, workspace: Workspace, shop: Shop, protocol: Plan) -> None
             )
 
 
-def verdict_tags(evaluation: Evaluation) -> dict[str, str]:
-    """The best baseline, and whether the model is better; empty if nothing was tested."""
+def verdict_tags(evaluation: Evaluation, *, is_short: bool) -> dict[str, str]:
+    """The best baseline, and whether the model is better; empty if nothing was tested.
+
+    A short history is too little to judge by: what its one cutoff said stands in brackets.
+    """
     if not evaluation.cutoffs:
         return {}
     best = evaluation.best_baseline()
+    found = verdict(evaluation.paired(best)["normalized_gini"].verdict, best)
     return {
         "clv.best_baseline": best,
-        "clv.verdict": verdict(evaluation.paired(best)["normalized_gini"].verdict, best),
+        "clv.verdict": f"too little history to judge ({found})" if is_short else found,
     }
 
 
@@ -219,8 +211,8 @@ def _by_cutoff(evaluation: Evaluation) -> list[dict[str, Any]]:
             "cutoff": cutoff.isoformat(),
             "customers": len(outcome.customer_id),
             "returners": int(outcome.is_return.sum()),
-            "normalized_gini_ceiling": _number(ceiling),
-            **{name: _number(value) for name, value in zip(METRICS, values, strict=True)},
+            "normalized_gini_ceiling": number(ceiling),
+            **{name: number(value) for name, value in zip(METRICS, values, strict=True)},
         }
         for cutoff, outcome, ceiling, values in zip(
             evaluation.cutoffs, evaluation.outcomes, ceilings, evaluation.draws.estimates[MODEL].tolist(), strict=True
@@ -232,12 +224,7 @@ def _slices_table(found: list[dict[str, Any]]) -> pd.DataFrame:
     import pandas as pd
 
     rows = [
-        {key: one[key] for key in ("slice", "value", "customers", "returners", "enough")}
-        | {
-            f"{metric}{suffix}": bound
-            for metric, interval in one["metrics"].items()
-            for suffix, bound in zip(("", "_low", "_high"), interval, strict=True)
-        }
+        {key: one[key] for key in ("slice", "value", "customers", "returners", "enough")} | flat(one["metrics"])
         for one in found
     ]
     return pd.DataFrame(rows)
@@ -261,8 +248,8 @@ def with_interval(triple: Sequence[float | None], digits: int = 3) -> str:
     """An estimate and its interval in words."""
     estimate, low, high = triple
     if estimate is None or low is None or high is None:
-        return _cell(estimate, digits)
-    return f"{_cell(estimate, digits)} ({_cell(low, digits)} to {_cell(high, digits)})"
+        return cell(estimate, digits)
+    return f"{cell(estimate, digits)} ({cell(low, digits)} to {cell(high, digits)})"
 
 
 def in_table(text: object) -> str:
@@ -278,11 +265,9 @@ def show(console: Console, evaluation: dict[str, Any]) -> None:
     rows = []
     for name, metrics in evaluation["models"].items():
         verdict = "" if name == MODEL else evaluation["verdicts"][name]["normalized_gini"]
-        cells = [_cell(metrics[metric][0]) for metric in SHOWN]
+        cells = [cell(metrics[metric][0]) for metric in SHOWN]
         low, high = metrics["normalized_gini"][1:]
-        rows.append(
-            [name, cells[0], "" if low is None else f"{_cell(low, 2)} to {_cell(high, 2)}", *cells[1:], verdict]
-        )
+        rows.append([name, cells[0], "" if low is None else f"{cell(low, 2)} to {cell(high, 2)}", *cells[1:], verdict])
     console.table(
         f"Out of time at {', '.join(evaluation['tests'])}: mean, {evaluation['level']:.0%} interval",
         ["", "Gini", "interval", *list(SHOWN.values())[1:], "model is"],
@@ -292,7 +277,7 @@ def show(console: Console, evaluation: dict[str, Any]) -> None:
     if evaluation["oracle"]:
         console.say(
             f"Who knows this synthetic shop's true parameters reaches a Gini of "
-            f"{_cell(evaluation['oracle']['normalized_gini'][0])}; the model's share of it is "
+            f"{cell(evaluation['oracle']['normalized_gini'][0])}; the model's share of it is "
             f"{with_interval(evaluation['oracle']['share'], 2)}."
         )
     if evaluation["note"]:
@@ -322,16 +307,33 @@ def plain(intervals: Mapping[str, Interval]) -> dict[str, list[float | None]]:
     return {name: _plain(interval) for name, interval in intervals.items()}
 
 
+def flat(triples: Mapping[str, Sequence[float | None]]) -> dict[str, float | None]:
+    """Estimates with ``_low`` and ``_high`` beside them, from the lists of :func:`plain`.
+
+    Examples
+    --------
+    >>> flat({"mae": [3.0, 2.5, None]})
+    {'mae': 3.0, 'mae_low': 2.5, 'mae_high': None}
+    """
+    return {
+        f"{name}{suffix}": value
+        for name, triple in triples.items()
+        for suffix, value in zip(("", "_low", "_high"), triple, strict=True)
+    }
+
+
 def _plain(interval: Interval) -> list[float | None]:
-    return [_number(x) for x in (interval.estimate, interval.low, interval.high)]
+    return [number(x) for x in (interval.estimate, interval.low, interval.high)]
 
 
-def _number(value: float) -> float | None:
+def number(value: float) -> float | None:
+    """A plain number; None where undefined, as JSON knows neither nan nor infinity."""
     return value if math.isfinite(value) else None
 
 
-def _cell(value: float | None, digits: int = 3) -> str:
-    if value is None:
+def cell(value: float | None, digits: int = 3) -> str:
+    """A number in a table; large ones with two decimals, undefined ones as a dash."""
+    if value is None or not math.isfinite(value):
         return "-"
     shown = round(value, 2 if abs(value) >= 10 else digits) + 0.0  # + 0.0: no negative zero
     return f"{shown:.{2 if abs(value) >= 10 else digits}f}"

@@ -15,7 +15,7 @@ import duckdb
 import pandas as pd
 import pyarrow as pa
 
-from clv.errors import InputError, UnavailableError
+from clv.errors import InputError, UnavailableError, first_line
 from clv.home import disk_errors, remove, replacing
 from clv.money import money
 from clv.snapshots import Shop, read_snapshots, stream_snapshots
@@ -229,7 +229,8 @@ def load_model(workspace: Workspace, version: str) -> Any:
         model.unwrap_python_model()
     except Exception as error:
         raise UnavailableError(
-            f"Version {version} of model {MODEL} can't be loaded ({error}); its artifacts must be reachable and whole."
+            f"Version {version} of model {MODEL} can't be loaded ({first_line(error)}); its artifacts must be "
+            "reachable and whole."
         ) from error
     return model
 
@@ -345,7 +346,7 @@ def _answers(
         facts = {"as_of_date": shop.as_of_date, "horizon_days": shop.horizon_days, "scored_by": scored_by}
         return pa.table(
             {"customer_id": frame["customer_id"]}
-            | {name: column.to_numpy() for name, column in columns.items()}
+            | {name: pa.array(column.to_numpy(), from_pandas=True) for name, column in columns.items()}  # NaN is null
             | {name: pa.repeat(value, len(frame)) for name, value in facts.items()},
             _ANSWERS,
         )

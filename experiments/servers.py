@@ -47,11 +47,12 @@ def open_ui(workspace: Workspace, port: int) -> NoReturn:
     """Run the MLflow server with one worker and no job runners: two processes instead of a dozen."""
     workspace.tracker  # noqa: B018
     command = ["-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    command += ["--backend-store-uri", workspace.settings.tracking_uri]
     command += ["--default-artifact-root", workspace.home.artifacts.as_uri()]
     models = views.address(workspace.tracker.experiment_id, views.MODELS)
     workspace.console.say(f"MLflow UI: http://127.0.0.1:{port}{models}")
-    _become(command, port, workspace, MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false")
+    # its address may hold a password, and arguments are seen by whoever lists processes
+    store = {"MLFLOW_BACKEND_STORE_URI": workspace.settings.tracking_uri}
+    _become(command, port, workspace, **store, MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false")
 
 
 def _become(command: list[str], port: int, workspace: Workspace, **extra: str) -> NoReturn:

@@ -36,7 +36,7 @@ from mlflow.utils.mlflow_tags import (
 )
 
 from clv.contract import Contract
-from clv.errors import InputError, UnavailableError, first_line
+from clv.errors import InputError, UnavailableError, first_line, masked
 from clv.home import Home
 from clv.settings import Settings
 from experiments import views
@@ -166,7 +166,7 @@ class Tracker:
             self.client = MlflowClient()
         except MlflowException:
             raise InputError(
-                f"MLflow store {settings.tracking_uri!r} is of no known kind; expected sqlite:///FILE or "
+                f"MLflow store {masked(settings.tracking_uri)!r} is of no known kind; expected sqlite:///FILE or "
                 "http(s)://HOST, so correct --tracking-uri or MLFLOW_TRACKING_URI."
             ) from None
 
@@ -203,8 +203,8 @@ class Tracker:
             experiment = self.client.get_experiment_by_name(EXPERIMENT)
         if experiment is None or experiment.lifecycle_stage != "active":
             raise UnavailableError(
-                f"MLflow experiment {EXPERIMENT!r} is missing or deleted in {self.settings.tracking_uri}; restore it "
-                "with `mlflow experiments restore` or use another home."
+                f"MLflow experiment {EXPERIMENT!r} is missing or deleted in {masked(self.settings.tracking_uri)}; "
+                "restore it with `mlflow experiments restore` or use another home."
             )
         return str(experiment.experiment_id)
 
@@ -376,14 +376,15 @@ def store_errors(uri: str) -> Iterator[None]:
     try:
         yield
     except (SQLAlchemyError, requests.RequestException) as error:
-        raise UnavailableError(f"MLflow store {uri} can't be reached or written: {_said(error)}") from error
+        raise _away(uri, error) from error
     except MlflowException as error:
         if error.error_code in ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE"):
-            raise UnavailableError(f"MLflow store {uri} can't be reached or written: {_said(error)}") from error
+            raise _away(uri, error) from error
         raise
 
 
-def _said(error: Exception) -> str:
-    """What the store said; SQLAlchemy may put a line before it about how it came to write."""
+def _away(uri: str, error: Exception) -> UnavailableError:
+    """With what the store said; SQLAlchemy may put a line before it about how it came to write."""
     lines = str(error).strip().splitlines()
-    return next((line for line in lines if not line.startswith("(raised as a result of")), first_line(error))
+    said = next((line for line in lines if not line.startswith("(raised as a result of")), first_line(error))
+    return UnavailableError(masked(f"MLflow store {uri} can't be reached or written: {said}"))

@@ -27,8 +27,8 @@ from clv.transform import serving_sql
 from experiments import report
 from experiments.card import card
 from experiments.page import html_page
+from experiments.protocol import protocol_of, shop_tags
 from experiments.truth import with_oracle
-from experiments.tune import protocol_of, shop_tags
 from experiments.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def train(workspace: Workspace, *, recipe: Recipe, parent: Run | None = None) ->
             )
             step.update("logging")
             if evaluation.cutoffs:
-                report.log_evaluation(run, evaluation, facts)
+                report.log_evaluation(run, evaluation, facts, is_short=protocol.is_short)
             report.log_level(run, predictor.about["level"])
             version = _log(workspace, run, shop, predictor, sample, contributions, evaluation)
             run.rename(f"version {version}: {recipe.family} H={shop.horizon_days}")

@@ -23,15 +23,15 @@ from numpy.typing import NDArray
 
 from clv.bootstrap import Difference, Outcome, Verdict, paired, resample
 from clv.deviance import explained
-from clv.errors import InputError
 from clv.metrics import normalized_gini
 from clv.models.covariates import fit_covariates
 from clv.models.hurdle import CUSTOMER_FOLDS, Binned, bin_rows, customer_folds, fit_boosters, make_encoder
 from clv.models.model import fit_history
-from clv.models.recipe import COVARIATE_WEIGHT, Recipe, default_recipe
+from clv.models.recipe import COVARIATE_WEIGHT, Recipe
 from clv.predictor import Array, Encoder, Parts, mix, with_chance
 from clv.snapshots import Shop, Snapshots
-from clv.splits import Plan, plan
+from clv.splits import Plan
+from experiments.protocol import count_returners, protocol_of, shop_tags, untuned_recipe
 from experiments.pruning import Rivals
 from experiments.study import open_study
 from experiments.workspace import Workspace
@@ -200,7 +200,7 @@ def tune(
     Parameters
     ----------
     trials
-        Trials the study shall have in the end; the first ones are the defaults.
+        Trials the study shall have in the end; the first two are the defaults.
     budget_seconds
         Start no further trial after this time.
     jobs
@@ -287,7 +287,7 @@ def tune(
                 default,
                 _best_by_family(complete),
                 folds,
-                returners=_returners(workspace, protocol),
+                returners=count_returners(workspace, protocol),
                 threads=workspace.settings.threads,
             )
             best, differences = choose(found, default, [fold.outcome for fold in folds], seed)
@@ -486,49 +486,12 @@ def choose(
     return found[holder][0], differences
 
 
-def protocol_of(shop: Shop) -> Plan:
-    """Which cutoffs train, tune and test for this shop.
-
-    Raises
-    ------
-    InputError
-        If there is but one customer, or less history than twice the horizon.
-    """
-    if shop.customers < 2:
-        raise InputError(
-            f"The shop has {shop.customers} customer by {shop.as_of_date}; a model needs several, so load more of them."
-        )
-    return plan(
-        shop.cutoffs,
-        first_purchase_date=shop.first_purchase_date,
-        as_of_date=shop.as_of_date,
-        horizon_days=shop.horizon_days,
-    )
-
-
-def untuned_recipe(workspace: Workspace) -> Recipe:
-    """The default recipe for this shop."""
-    protocol = protocol_of(workspace.shop())
-    return default_recipe(is_short=protocol.is_short, returners=_returners(workspace, protocol))
-
-
-def _returners(workspace: Workspace, protocol: Plan) -> int:
-    """How many labels of who returned the registered model learns from."""
-    if not protocol.train:
-        return 0
-    days = ", ".join(f"date '{cutoff}'" for cutoff in protocol.train)
-    [found] = workspace.warehouse.query(
-        f"select count(*) as returners from marts.customer_snapshots where is_return and cutoff_date in ({days})"
-    ).to_pylist()
-    return int(found["returners"])
-
-
 def bin_folds(workspace: Workspace, protocol: Plan) -> list[FoldData]:
     """Encode once every fold that somebody returned in, and that had enough returners to learn from."""
     needed = sorted({cutoff for fold in protocol.folds for cutoff in (*fold.train, fold.test)})
     snapshots = workspace.snapshots(needed)
     horizon_days = workspace.shop().horizon_days
-    returners = _returners(workspace, protocol)
+    returners = count_returners(workspace, protocol)
     parts = [(fold.test, snapshots.at(*fold.train), snapshots.at(fold.test)) for fold in protocol.folds]
     return [
         _fold(workspace, cutoff, train, test, horizon_days)
@@ -587,17 +550,6 @@ def study_key(workspace: Workspace, shop: Shop) -> str:
         SPACE_VERSION,
     ]
     return hashlib.sha256(json.dumps(essence).encode()).hexdigest()[:16]
-
-
-def shop_tags(shop: Shop) -> dict[str, object]:
-    """Tags which let a run be found and reproduced."""
-    return {
-        "clv.shop_id": shop.shop_id,
-        "clv.source": shop.source,
-        "clv.data_fingerprint": shop.fingerprint,
-        "clv.as_of_date": shop.as_of_date,
-        "clv.horizon_days": shop.horizon_days,
-    }
 
 
 def _default_parameters(family: str) -> dict[str, Any]:

@@ -34,7 +34,7 @@ class Prediction(Answer):
     value_if_return_low: float = Field(description="Lower end of the interval of what a returning customer spends.")
     value_if_return_high: float = Field(description="Upper end.")
     expected_value: float = Field(description="p_return times value_if_return.")
-    percentile: float | None = Field(description="Share of the scored shop's customers below, 0 to 100.")
+    percentile: float | None = Field(description="Whole percent of the scored shop's customers at or below, 0 to 100.")
 
 
 class PurchasesPrediction(Prediction):

@@ -9,9 +9,9 @@ import duckdb
 import numpy as np
 import pandas as pd
 
+from clv.errors import first_line
 from serving.customers import Coder, Customers
 from serving.features import FeatureStore
-from serving.messages import first_line
 from serving.problems import Problem
 from serving.schemas import allowed_value
 

@@ -9,13 +9,12 @@ import threading
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from clv.errors import ClvError
+from clv.errors import ClvError, first_line
 from serving.check import ModelRefusedError, check, check_successor, is_passing
 from serving.customers import Coder
 from serving.features import FeatureStore
 from serving.follower import Follower
 from serving.forest import compiled
-from serving.messages import first_line
 from serving.model import ServedModel
 from serving.registry import Registry, Version
 from serving.schemas import CustomerReader

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import secrets
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
@@ -62,11 +62,12 @@ class Folder:
                 "unset it."
             ) from None
         self.path = path
+        self._writer = secrets.token_hex(8)  # services in containers share the process id, and may share the folder
         self._numbers = count(1)
 
     def write(self, rows: pa.Table) -> None:
         """Write a file."""
-        name = f"predictions-{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}-{next(self._numbers):06d}.parquet"
+        name = f"predictions-{datetime.now(UTC):%Y%m%dT%H%M%S}-{self._writer}-{next(self._numbers):06d}.parquet"
         with replacing(self.path / name) as temporary:
             pq.write_table(rows, temporary)
 

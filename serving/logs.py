@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from pydantic_core import to_json
 
-from serving.messages import masked
+from clv.errors import masked
 
 
 class JsonFormatter(logging.Formatter):

@@ -15,10 +15,9 @@ from typing import TYPE_CHECKING
 import duckdb
 import pyarrow as pa
 
-from clv.errors import ClvError
+from clv.errors import ClvError, first_line
 from clv.spill import spill_folder
 from serving.follower import Follower
-from serving.messages import first_line
 from serving.problems import Problem
 from serving.shop_source import NONE_SCORED, attach
 

@@ -19,7 +19,8 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
-from clv.sources.values import MONEY, local_time
+from clv.errors import first_line
+from clv.sources.values import MONEY, local_time, money
 from serving.bodies import CSV
 from serving.problems import MAX_ERRORS, FieldError, invalid, invalid_field
 from serving.workspace import Workspace
@@ -79,6 +80,24 @@ EXPECTED = {
 MAX_COLUMNS = 200
 """Most columns of a table, ten times what is understood."""
 
+_PLAIN = (
+    pa.types.is_null,
+    pa.types.is_boolean,
+    pa.types.is_integer,
+    pa.types.is_float32,
+    pa.types.is_float64,
+    pa.types.is_decimal128,
+    pa.types.is_date,
+    pa.types.is_timestamp,
+)
+"""What a column of a Parquet file may be, beside text."""
+
+_MAX_WIDTH = 16
+"""Most bytes a number is stored in."""
+
+_MAX_UNPACKED = 256 * 2**20
+"""Most bytes that the columns of a Parquet file may unpack to."""
+
 _HEADER = re.compile(rb"(\xef\xbb\xbf)?[\r\n]*")
 """What may come before the first line of a CSV."""
 
@@ -122,7 +141,7 @@ def read_table(body: bytes, media_type: str, max_rows: int) -> pa.Table:
         raise
     except (pa.ArrowException, OSError) as error:
         what = "CSV in UTF-8 with commas" if media_type == CSV else "Parquet"
-        raise invalid_field(None, f"The body can't be read as {what}: {str(error).splitlines()[0]}.") from None
+        raise invalid_field(None, f"The body can't be read as {what}: {first_line(error)}.") from None
 
 
 def _read_csv(body: bytes) -> pa.Table:
@@ -153,20 +172,48 @@ def _check_width(columns: int) -> None:
 
 
 def _read_parquet(body: bytes, max_rows: int) -> pa.Table:
-    schema = pyarrow.parquet.read_schema(pa.BufferReader(body))
-    _check_width(len(schema.names))
-    known = [field for field in schema if field.name in _NAMES]
-    nested = [field.name for field in known if pa.types.is_nested(field.type)]
-    if nested:
-        raise invalid_field(nested[0], "Expected a column of plain values; found nested ones.")
-    # Repeated text stays a dictionary: a small file can stand for gigabytes of it.
-    texts = [field.name for field in known if pa.types.is_string(field.type) or pa.types.is_large_string(field.type)]
-    file = pyarrow.parquet.ParquetFile(pa.BufferReader(body), read_dictionary=texts)
-    _check_count(file.metadata.num_rows, max_rows)
-    table = file.read([field.name for field in known])
-    unknown = [name for name in schema.names if name not in _NAMES]
+    source = pa.BufferReader(body)
+    hinted = pyarrow.parquet.ParquetFile(source)
+    names = hinted.schema_arrow.names
+    _check_width(len(names))
+    _check_double(names)
+    leaves = [hinted.schema.column(place) for place in range(len(hinted.schema))]
+    known = {leaf.path: place for place, leaf in enumerate(leaves) if leaf.path in _NAMES}
+    # Text becomes a dictionary, whatever type the file hints at: a small file can stand for gigabytes of it.
+    file = pyarrow.parquet.ParquetFile(source, read_dictionary=list(known))
+    for field in file.schema_arrow:
+        if field.name in _NAMES and not (field.name in known and _is_plain(field.type, leaves[known[field.name]])):
+            found = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
+            raise invalid_field(
+                field.name, f"Expected a column of plain values, such as text, numbers or times; found {_cut(found)}."
+            )
+    _check_size(file.metadata, list(known.values()), max_rows)
+    table = file.read(list(known))
+    unknown = [name for name in names if name not in _NAMES]
     nothing = [pa.nulls(len(table))] * len(unknown)
     return pa.Table.from_arrays([*table.columns, *nothing], [*table.column_names, *unknown])
+
+
+def _is_plain(kind: pa.DataType, leaf: Any) -> bool:
+    """Whether the values are text, as a dictionary, or take few bytes each, in the file as well.
+
+    A decimal may be stored in any number of bytes.
+    """
+    if pa.types.is_dictionary(kind):
+        return bool(pa.types.is_string(kind.value_type))
+    return any(is_kind(kind) for is_kind in _PLAIN) and leaf.physical_type != "BYTE_ARRAY" and leaf.length <= _MAX_WIDTH
+
+
+def _check_size(metadata: Any, places: Sequence[int], max_rows: int) -> None:
+    """Refuse columns that become too many or too large, by what Arrow will read: the parts, not the file's total."""
+    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+    columns = [[group.column(place) for group in groups] for place in places]
+    counts = [sum(part.num_values for part in column) for column in columns]
+    _check_count(max([metadata.num_rows, *counts]), max_rows)
+    if sum(part.total_uncompressed_size for column in columns for part in column) > _MAX_UNPACKED:
+        raise invalid_field(
+            None, f"The body unpacks to more than {_MAX_UNPACKED // 2**20} MiB; send the customers in several requests."
+        )
 
 
 def stage_table(workspace: Workspace, table: pa.Table, as_of: date, max_rows: int) -> Staged:
@@ -178,9 +225,7 @@ def stage_table(workspace: Workspace, table: pa.Table, as_of: date, max_rows: in
         422 if columns are missing or double, or rows too many.
     """
     names = table.column_names
-    double = sorted(name for name, count in Counter(names).items() if count > 1)
-    if double:
-        raise invalid([FieldError(row=None, field=name, message="Column is there twice.") for name in double])
+    _check_double(names)
     missing = [column.name for column in COLUMNS if column.is_required and column.name not in names]
     if missing:
         message = f"Column is missing; found {_listed(names)}."
@@ -200,11 +245,22 @@ def stage_table(workspace: Workspace, table: pa.Table, as_of: date, max_rows: in
     return Staged(as_of, [f"Columns that are not used: {_listed(ignored)}."] if ignored else [])
 
 
+def _check_double(names: Sequence[str]) -> None:
+    double = sorted(name for name, count in Counter(names).items() if count > 1)
+    if double:
+        raise invalid([FieldError(row=None, field=name, message="Column is there twice.") for name in double])
+
+
 def _listed(names: Sequence[str]) -> str:
     """Names of columns, some of them if there are many; a caller may call them anything."""
-    shown = ", ".join(name if len(name) <= _MAX_SHOWN else f"{name[:_MAX_SHOWN]}..." for name in names[:_MAX_NAMED])
+    shown = ", ".join(_cut(name) for name in names[:_MAX_NAMED])
     more = len(names) - _MAX_NAMED
     return f"{shown} and {more:,} more" if more > 0 else shown
+
+
+def _cut(what: object) -> str:
+    text = str(what)
+    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."
 
 
 def stage_json(workspace: Workspace, body: bytes, max_rows: int) -> Staged:
@@ -275,9 +331,7 @@ def _check_document(workspace: Workspace, body: bytes, max_rows: int) -> date:
     except duckdb.OutOfMemoryException:
         raise
     except duckdb.Error as error:
-        raise invalid_field(
-            None, f"The body is not JSON: {str(error).splitlines()[0].partition('.  Input')[0]}."
-        ) from None
+        raise invalid_field(None, f"The body is not JSON: {first_line(error).partition('.  Input')[0]}.") from None
     if document != "OBJECT" or purchases != "ARRAY":
         raise invalid_field("purchases", 'Expected an object {"as_of": "YYYY-MM-DD", "purchases": [...]}.')
     unknown = sorted(set(ask(_KEYS)) - {"as_of", "purchases"})
@@ -332,12 +386,12 @@ def _is_bad(column: Column) -> str:
         "text": f"length({name}) <= {_MAX_TEXT}" + (f" and {name} <> ''" if column.is_required else ""),
         "time": f"cast({local_time(name)} as date) between date '{_EARLIEST}' and cutoff_date",
         "date": f"cast({local_time(name)} as date) between date '{_EARLIEST}' and date '{_LATEST}'",
-        "money": f"abs(try_cast({name} as decimal(18, 4))) < {_MAX_NUMBER}",
+        "money": f"length({name}) <= {_MAX_TEXT} and abs({money(name)}) < {_MAX_NUMBER}",
         "count": f"try_cast({name} as double) between 0 and {_MAX_NUMBER}"
         f" and try_cast({name} as double) = floor(try_cast({name} as double))",
     }[column.kind]
     if column.minimum is not None:
-        good += f" and try_cast({name} as double) >= {column.minimum}"
+        good += f" and {money(name)} >= {column.minimum}"
     return f"not coalesce({good}, {'false' if column.is_required else f'{name} is null'})"
 
 
@@ -346,6 +400,8 @@ _COUNT_BAD = f"select {', '.join(f'count(*) filter ({_is_bad(column)})' for colu
 
 def _cast(column: Column) -> str:
     """SQL value, of a text that was found to be good."""
+    if column.kind == "money":
+        return money(column.name)
     through = {"count": "double", "date": "timestamp"}.get(column.kind)
     text = f"trim({column.name})" if column.kind in ("time", "date") else column.name
     return f"cast({f'cast({text} as {through})' if through else text} as {_TYPES[column.kind]})"

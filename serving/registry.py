@@ -14,8 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clv.errors import UnavailableError
-from serving.messages import first_line
+from clv.errors import UnavailableError, first_line
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -42,6 +42,8 @@ class Service:
         The log of predictions, if it is on.
     large
         Lets so many large requests be worked on at once; the others wait, health and small requests do not.
+    asking
+        Lets one request at a time ask the registry, which may hang: no prediction is to wait for it.
     helpers
         Threads that share out the trees of large requests.
     draining
@@ -56,11 +58,13 @@ class Service:
     metrics: Metrics
     log: PredictionLog | None
     large: CapacityLimiter = field(init=False)
+    asking: CapacityLimiter = field(init=False)
     helpers: Helpers = field(init=False)
     draining: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "large", CapacityLimiter(self.settings.threads))
+        object.__setattr__(self, "asking", CapacityLimiter(1))
         object.__setattr__(self, "helpers", Helpers(self.settings.threads))
 
     def start(self) -> None:
@@ -119,21 +123,30 @@ class Service:
         Problem
             503 if none of them gets free in time.
         """
+        return await self._in_turn(answer, self.large, "is busy with other large requests")
+
+    async def ask_registry(self, answer: Callable[[], Result]) -> Result:
+        """Run `answer`, which asks the registry, in a thread beside those for large requests.
+
+        Raises
+        ------
+        Problem
+            503 if the registry has not answered another request in time.
+        """
+        return await self._in_turn(answer, self.asking, "is still waiting for the registry")
+
+    async def _in_turn(self, answer: Callable[[], Result], limiter: CapacityLimiter, trouble: str) -> Result:
         try:
             # The wait has a limit, the work has not: a thread can't be stopped, and letting it go on unseen would let
             # any number of them pile up.
             with fail_after(self.settings.queue_seconds):
-                await self.large.acquire()
+                await limiter.acquire()
         except TimeoutError:
-            raise Problem(
-                503,
-                "The service is busy with other large requests; try again in a moment.",
-                headers={"Retry-After": "5"},
-            ) from None
+            raise Problem(503, f"The service {trouble}; try again in a moment.", headers={"Retry-After": "5"}) from None
         try:
             return await to_thread.run_sync(answer, limiter=CapacityLimiter(1))
         finally:
-            self.large.release()
+            limiter.release()
 
 
 # Dependencies are coroutines: FastAPI would send plain functions through a thread on every request.

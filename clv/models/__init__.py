@@ -1,1 +1,1 @@
-"""Estimators: ``fit(X, future_value, is_return=..., today=..., horizon_days=...)``, then ``predict_parts(X)``."""
+"""Estimators: fitted on labelled snapshots (BG/NBD on the customers of one day); each then has ``predict_parts(X)``."""

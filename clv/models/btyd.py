@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.optimize import minimize
 from scipy.special import digamma, expit, gammaln
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
@@ -156,15 +156,13 @@ class BTYDModel:
 
     model_: BuyTillYouDie
 
-    def fit(self, X: pd.DataFrame, future_value: NDArray[np.float64] | None = None, *, horizon_days: int) -> BTYDModel:
+    def fit(self, X: pd.DataFrame, *, horizon_days: int) -> BTYDModel:
         """Fit on the customers of one cutoff.
 
         Parameters
         ----------
         X
             Features of **one** cutoff, one row per customer: the latest that may be looked at, labelled or not.
-        future_value
-            Not used; here because estimators share one signature.
         horizon_days
             Length of the window to predict.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 Family = Literal["blend", "hurdle", "tweedie", "offset", "btyd"]
 """What predicts.
@@ -37,7 +37,7 @@ class Recipe(BaseModel):
     those who return is learnt from far fewer rows than who returns, hence the shallower second model.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     family: Family = "blend"
     history_weight: float = Field(default=0.5, gt=0, lt=1, description="share of BG/NBD and Gamma-Gamma in the blend")
@@ -62,6 +62,12 @@ class Recipe(BaseModel):
     value_objective: Literal["gamma", "lognormal"] = Field(default="gamma", description="of the spend in a hurdle")
     tweedie_power: float = Field(default=1.5, gt=1, lt=2, description="variance power of the family tweedie")
     monotone: bool = Field(default=False, description="more purchases never lower, a longer silence never raises")
+
+    @field_validator("covariate_weight", mode="before")
+    @classmethod
+    def _read_null(cls, value: object) -> object:
+        """Where a parameter is given as text (``-p covariate_weight=null``), JSON's null is a word."""
+        return None if value == "null" else value
 
     @property
     def form(self) -> str:

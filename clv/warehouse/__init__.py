@@ -22,7 +22,8 @@ def open_warehouse(settings: Settings) -> Warehouse:
     """
     kind, _, rest = settings.warehouse.partition("://")
     if kind == "duckdb" and rest.startswith("/") and len(rest) > 1:
-        return DuckDBWarehouse(Path(rest[1:]).absolute(), settings.threads, settings.memory_limit)
+        path = Path(rest[1:]).absolute()
+        return DuckDBWarehouse(path, settings.threads, settings.memory_limit, settings.lock_wait_seconds)
     if kind == "bigquery":
         from clv.warehouse.bigquery import BigQueryWarehouse  # Google's clients take a second to import
 

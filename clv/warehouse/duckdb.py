@@ -15,10 +15,13 @@ from pathlib import Path
 import duckdb
 import pandas as pd
 import pyarrow as pa
+from filelock import FileLock, Timeout
 
 from clv.errors import InputError, UnavailableError, first_line
-from clv.home import remove, replacing
+from clv.home import disk_errors, remove, replacing
+from clv.settings import Settings
 from clv.sources.tables import literal
+from clv.spill import spill_folder
 from clv.warehouse.protocol import SCHEMAS
 
 
@@ -33,12 +36,15 @@ class DuckDBWarehouse:
         0 means one per core.
     memory_limit
         As DuckDB writes it, for instance ``2GB``.
+    lock_wait_seconds
+        How long a second writer waits for the first.
     """
 
-    def __init__(self, path: Path, threads: int = 0, memory_limit: str = "2GB") -> None:
+    def __init__(self, path: Path, threads: int = 0, memory_limit: str = "2GB", lock_wait_seconds: float = 60) -> None:
         self.path = path
         self.threads = threads or os.cpu_count() or 1
         self.memory_limit = memory_limit
+        self.lock_wait_seconds = lock_wait_seconds
 
     @property
     def address(self) -> str:
@@ -83,8 +89,14 @@ class DuckDBWarehouse:
 
     @contextmanager
     def replacing(self, *, from_copy: bool = True) -> Iterator[Path]:
-        """Yield the path of the next version of the file; it takes the place of this one on success."""
-        with replacing(self.path) as temporary:
+        """Yield the path of the next version of the file; it takes the place of this one on success.
+
+        Raises
+        ------
+        UnavailableError
+            If another process writes the file for longer than the wait, or it can't be written.
+        """
+        with self._locked(), replacing(self.path) as temporary:
             log = temporary.with_name(temporary.name + ".wal")
             log.unlink(missing_ok=True)
             try:
@@ -93,6 +105,23 @@ class DuckDBWarehouse:
                 yield temporary
             finally:
                 log.unlink(missing_ok=True)
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Keep other writers out: a home's lock does not, for two homes may name the same file."""
+        lock = FileLock(self.path.with_name(f".lock.{self.path.stem}"), timeout=self.lock_wait_seconds)
+        with disk_errors(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                lock.acquire()
+            except Timeout:
+                raise UnavailableError(
+                    f"Warehouse {self.path} is being written by another process; wait for it to end and try again."
+                ) from None
+        try:
+            yield
+        finally:
+            lock.release()
 
     def query(self, sql: str, parameters: Mapping[str, str] | None = None) -> pa.Table:
         """Answer of one SELECT as an Arrow table; ``$name`` stands for a parameter."""
@@ -173,6 +202,13 @@ class DuckDBWarehouse:
             fresh.replace(path)
         finally:
             remove(fresh)
+
+
+def in_memory(settings: Settings | None = None) -> duckdb.DuckDBPyConnection:
+    """A database in memory, within the limits of the settings (or the default ones); it spills into temporary files."""
+    settings = settings or Settings()
+    limits = {"threads": str(settings.threads), "memory_limit": settings.memory_limit}
+    return duckdb.connect(config={**limits, "temp_directory": spill_folder()})
 
 
 def _tables_with(

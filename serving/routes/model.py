@@ -50,7 +50,7 @@ async def describe(model: CurrentModel, service: CurrentService) -> ModelAnswer:
 @router.get("/report", response_model=ReportAnswer, responses=documented(401, 500, 503))
 async def report(model: CurrentModel, service: CurrentService) -> Response:
     """How the version came into service: the gate's checks, its metrics beside the baselines, every promotion."""
-    answer = await service.in_thread(lambda: respond(service.reporter.report(model)))
+    answer = await service.ask_registry(lambda: respond(service.reporter.report(model)))
     return Response(answer, media_type=JSON)
 
 
@@ -64,7 +64,7 @@ async def figure(name: str, model: CurrentModel, service: CurrentService) -> Res
     file = model.figures.get(name)
     if file is None:
         if name == BACKTEST_FIGURE:
-            made = await service.in_thread(lambda: service.reporter.backtest_figure(model))
+            made = await service.ask_registry(lambda: service.reporter.backtest_figure(model))
             if made is not None:
                 return Response(made, media_type=PNG)
         there = ", ".join(model.figures) or "none"

@@ -146,7 +146,7 @@ def test_appending_the_same_files_changes_nothing_but_the_list_of_loads(warehous
     load(settings, files, source="olist", append=True, today=TODAY)
     assert rows(warehouse.query("select * from raw.olist_order_payments")) == before
     assert warehouse.query("select count(*) as n from raw.loads").to_pylist()[0]["n"] == 2 * loads
-    assert uploads == {"loads": loads, "shop": 1}
+    assert uploads == {"loads": loads}
 
 
 def test_only_what_an_append_changes_is_uploaded(settings, tmp_path: Path, uploads) -> None:

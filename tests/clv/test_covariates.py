@@ -64,6 +64,20 @@ def test_effects_that_travel_are_those_that_were_fitted() -> None:
     assert min(np.abs(told - p).max() for p in seen if len(p) == len(told)) < 1e-5
 
 
+def test_what_is_missing_counts_where_only_one_value_is_known() -> None:
+    rng = np.random.default_rng(6)
+    is_known = rng.random(4_000) < 0.5
+    is_return = rng.random(4_000) < np.where(is_known, 0.4, 0.02)
+    encoder = Encoder((*CovariateProcess.FEATURES, "state"), {"state": ("SP",)})
+    matrix = np.tile(np.array([1, 50, 50, 0], np.float32), (4_000, 1))
+    matrix[~is_known, 3] = np.nan
+    fitted = fit_covariates(encoder, matrix, is_return, np.arange(4_000) % 5 == 0, horizon_days=HORIZON, seed=0)
+    assert fitted is not None
+    p = fitted.process.p_return(matrix)
+    for own in (is_known, ~is_known):
+        assert p[own].mean() == pytest.approx(is_return[own].mean(), abs=0.01)
+
+
 def test_the_gradient_is_that_of_the_loss(monkeypatch: pytest.MonkeyPatch) -> None:
     matrix, is_return, _, fold = simulated(200, seed=4)
     found: list[tuple[NDArray[np.float64], NDArray[np.float64]]] = []

@@ -1,5 +1,6 @@
 """Forgetting a person on both engines: no trace remains, and nobody else notices."""
 
+import csv
 import datetime as dt
 import os
 import shutil
@@ -216,9 +217,13 @@ def test_an_unknown_id_changes_nothing(settings: Settings, source: str) -> None:
 
 
 def small(home: Path, text: str) -> Settings:
+    return loaded(home, "customer,date,amount\n" + text)
+
+
+def loaded(home: Path, text: str) -> Settings:
     settings = Settings(home=home, threads=2)
     path = home.parent / "log.csv"
-    path.write_text("customer,date,amount\n" + text)
+    path.write_text(text)
     load(settings, path, source="transactions", today=TODAY)
     return settings
 
@@ -256,6 +261,135 @@ def test_a_log_keeps_lines_that_only_contain_the_id_in_another_word(tmp_path: Pa
     log.write_text("customer 7 asked\ncustomer 77 asked\nrun-7-x\n")
     forget(settings, "7")
     assert log.read_text() == "customer 77 asked\nrun-7-x\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "is_theirs"),
+    [
+        ("customer 7 asked", True),
+        ("KeyError: '7'", True),
+        ('{"customer_id": "7"}', True),
+        ("customer_id = 7 is not unique", True),
+        ("Duplicate key (customer_id: 7)", True),
+        ("Duplicate key (order_id: 12)", True),
+        ("Original line: 7,2018-01-01,1", True),
+        ("2018-01-01,1,7", True),
+        ("GET /customers/7", True),
+        ("10:00:01.7 started", False),
+        ("7 of 33 OK created model marts.customers in 0.7 s", False),
+        ("run took 7 s", False),
+        ("order by 7", False),
+        ("process 12 ended", False),
+        ("customer 77 asked", False),
+    ],
+)
+def test_a_short_number_is_an_id_only_where_a_log_says_so(tmp_path: Path, line: str, is_theirs: bool) -> None:
+    settings = loaded(tmp_path / "home", "customer,date,amount,order_id\n7,2018-01-01,1,12\n77,2018-01-02,2,13\n")
+    log = settings.home / "logs" / "some.log"
+    log.write_text(f"before\n{line}\nafter\n")
+    forget(settings, "7")
+    assert log.read_text().splitlines() == (["before", "after"] if is_theirs else ["before", line, "after"])
+
+
+def test_a_long_id_is_found_wherever_it_stands_and_so_are_its_orders(tmp_path: Path) -> None:
+    settings = loaded(tmp_path / "home", "customer,date,amount,order_id\n123456,2018-01-01,1,o-1\nb,2018-01-02,2,o-2\n")
+    log = settings.home / "logs" / "some.log"
+    log.write_text("took 123456 of them\nabout o-1 something\nabout o-2 something\nabout 1234567 something\n")
+    forget(settings, "123456")
+    assert log.read_text() == "about o-2 something\nabout 1234567 something\n"
+
+
+def test_orders_of_olist_leave_the_logs_too(tmp_path: Path) -> None:
+    shop = write_shop(tmp_path, customers=60, repeat_rate=0.5, shape="olist", seed=5).data
+    settings = Settings(home=tmp_path / "home", threads=2)
+    load(settings, shop, source="olist", today=TODAY)
+    warehouse = open_warehouse(settings)
+    person = warehouse.query("select min(customer_unique_id) as id from raw.olist_customers")["id"].to_pylist()[0]
+    log = settings.home / "logs" / "dbt.log"
+    log.write_text(
+        "".join(f"Could not convert {one}.\n" for one in sorted(traces(warehouse, "olist", person))) + "end\n"
+    )
+    forget(settings, person)
+    assert log.read_text() == "end\n"
+
+
+ODD_IDS = [
+    "a,b",
+    'a"b',
+    '"a"',
+    "x\ny",
+    "x\ry",
+    " lead",
+    "trail ",
+    "#1",
+    "'q'",
+    "a;b\tc|d",
+    "ä€",
+    "null",
+    "00001",
+    "customer_id",
+]
+MANY = 25_000  # more rows than DuckDB looks at to guess how a file is written
+
+
+@pytest.fixture(scope="module")
+def odd_shop(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """Customers with odd ids, who come last in a long file of predictions as `clv score` writes it."""
+    settings = Settings(home=tmp_path_factory.mktemp("odd") / "home", threads=2)
+    path = settings.home.parent / "log.parquet"
+    ids = [*ODD_IDS, "c000001"]
+    pq.write_table(
+        pa.table({"customer_id": ids, "date": [dt.date(2018, 1, 1)] * len(ids), "amount": [1] * len(ids)}), path
+    )
+    load(settings, path, source="transactions", today=TODAY)
+    return settings
+
+
+def write_predictions(path: Path) -> None:
+    ids = [*(f"c{number:06}" for number in range(MANY)), *ODD_IDS]
+    answers = pa.table(
+        {"customer_id": ids, "expected_value": [0.1 * row for row in range(len(ids))], "low": [float("nan")] * len(ids)}
+    )
+    with duckdb.connect() as connection:
+        connection.register("answers", answers)
+        connection.execute(f"copy (from answers) to '{path}' (format csv, header)")
+
+
+def read_predictions(path: Path) -> list[list[str]]:
+    with path.open(newline="", encoding="utf-8") as stream:
+        return list(csv.reader(stream, strict=True))
+
+
+@pytest.mark.parametrize("person", [*ODD_IDS, "c000001"])
+def test_an_odd_id_leaves_a_long_csv_and_the_others_stay_as_they_are(
+    odd_shop: Settings, tmp_path: Path, person: str
+) -> None:
+    settings = Settings(home=tmp_path / "home", threads=2)
+    shutil.copytree(odd_shop.home, settings.home)
+    path = settings.home / "predictions" / "predictions.csv"
+    write_predictions(path)
+    before, rows = path.read_bytes(), read_predictions(path)
+    assert [row[0] for row in rows[1 + MANY :]] == ODD_IDS
+    forget(settings, person)
+    assert read_predictions(path) == [rows[0], *(row for row in rows[1:] if row[0] != person)]
+    left = iter(before.splitlines(keepends=True))
+    assert all(line in left for line in path.read_bytes().splitlines(keepends=True))  # what is left is as it was
+
+
+def test_a_csv_that_a_spreadsheet_has_saved_again_is_searched_too(tmp_path: Path) -> None:
+    settings = small(tmp_path / "home", "a,2018-01-01,1\nb,2018-01-02,2\n")
+    path = settings.home / "predictions" / "mine.csv"
+    path.write_bytes('\ufeff"customer_id";expected_value\r\na;0,5\r\nb;0,7\r\n'.encode())
+    assert forget(settings, "a").files == (path,)
+    assert path.read_bytes() == '\ufeff"customer_id";expected_value\r\nb;0,7\r\n'.encode()
+
+
+def test_a_csv_that_can_not_be_searched_is_told_before_anything_is_removed(tmp_path: Path) -> None:
+    settings = small(tmp_path / "home", "a,2018-01-01,1\nb,2018-01-02,2\n")
+    (settings.home / "predictions" / "mine.csv").write_text('customer_id,note\nb,"never closed\na,x\n')
+    with pytest.raises(InputError, match=r"mine\.csv can't be read as CSV .*; repair or remove it"):
+        forget(settings, "a")
+    assert read_shop(open_warehouse(settings)).customer_count == 2
 
 
 CHILD = """

@@ -85,6 +85,23 @@ def test_a_second_writer_waits_then_says_who_holds_the_lock(tmp_path: Path) -> N
         pass
 
 
+def test_a_holder_that_lets_go_while_it_is_asked_for_is_another_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting, holder = Home(tmp_path, lock_wait_seconds=0.1), tmp_path / ".lock-holder"
+    read_text = Path.read_text
+
+    def gone_before(path: Path) -> str:
+        if path == holder:
+            holder.unlink()
+        return read_text(path)
+
+    with Home(tmp_path).open().writing("load"):
+        monkeypatch.setattr(Path, "read_text", gone_before)
+        with pytest.raises(UnavailableError, match="written by another process;"), waiting.writing("run"):
+            pass
+
+
 def test_writing_is_reentrant(tmp_path: Path) -> None:
     home = Home(tmp_path).open()
     with home.writing("run"), home.writing("load"):

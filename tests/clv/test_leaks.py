@@ -9,8 +9,9 @@ import pytest
 from clv.bootstrap import Interval, Outcome
 from clv.contract import Contract, Feature
 from clv.evaluation import Evaluation
-from clv.leaks import ABOVE_ORACLE, FAR, shuffled_orders, suspects, too_good, without_future
+from clv.leaks import ABOVE_ORACLE, FAR, build_features, shuffled_orders, suspects, too_good, without_future
 from clv.predictor import Parts
+from clv.settings import Settings
 from clv.snapshots import Snapshots
 
 CUTOFF = date(2018, 5, 31)
@@ -108,6 +109,12 @@ def test_without_the_future_later_orders_and_facts_are_unknown() -> None:
     assert known["review_score"].isna().tolist() == [True, False, True]
     assert known["review_created_date"].isna().tolist() == [False, False, True]
     assert ORDERS["review_score"].notna().all()
+
+
+def test_features_are_rebuilt_within_the_limits_of_the_settings() -> None:
+    sql = "select current_setting('threads') as threads, current_setting('memory_limit') as memory, * from cutoffs"
+    (found,) = build_features(ORDERS, sql, [CUTOFF], Settings(threads=3, memory_limit="512MiB")).to_dict("records")
+    assert (found["threads"], found["memory"], found["cutoff_date"].date()) == (3, "512.0 MiB", CUTOFF)
 
 
 def test_a_shuffled_future_keeps_the_past_and_deals_out_the_rest() -> None:

@@ -1,6 +1,9 @@
 import shutil
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import FrozenInstanceError
 from datetime import date
 from decimal import Decimal
@@ -8,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 import pytest
 
 from clv.errors import ClvError, InputError, UnavailableError
@@ -16,7 +20,7 @@ from clv.load import LoadReport, load, read_shop
 from clv.settings import Settings
 from clv.sources.olist import TABLES
 from clv.sources.transactions import TransactionColumns
-from clv.warehouse import open_warehouse
+from clv.warehouse import DuckDBWarehouse, open_warehouse
 
 TODAY = date(2018, 6, 1)
 HEADER = "customer,date,amount"
@@ -58,7 +62,9 @@ def load_text(home: Path, text: str, **options: object) -> LoadReport:
 
 
 def contents(home: Path) -> dict[Path, bytes]:
-    return {member: member.read_bytes() for member in home.rglob("*") if member.is_file()}
+    """All files but those that only lock."""
+    files = (member for member in home.rglob("*") if member.is_file() and not member.name.startswith(".lock"))
+    return {member: member.read_bytes() for member in files}
 
 
 def refused_text(home: Path, text: str, match: str, kind: type[ClvError] = InputError, **options: object) -> None:
@@ -213,6 +219,47 @@ def test_append_with_order_ids_replaces_whole_orders(tmp_path: Path) -> None:
         assert report.orders == 3
 
 
+WITH_ORDERS = f"{HEADER},order_id\na,2018-01-01 23:30,1,k\nb,2018-01-02,4,m\n"
+MORE_ORDERS = f"{HEADER},order_id\na,2018-01-03,8,k\nc,2018-01-05,16,n\n"
+
+
+def test_append_in_another_time_zone_is_refused(tmp_path: Path) -> None:
+    home, tokyo = tmp_path / "home", TransactionColumns(time_zone="Asia/Tokyo")
+    load_text(home, WITH_ORDERS, columns=TransactionColumns(time_zone="Europe/Berlin"))
+    says = r"Time zones differ \(--time-zone: Asia/Tokyo, the loaded shop: Europe/Berlin\)"
+    refused_text(home, MORE_ORDERS, says, columns=tokyo, append=True)
+    for zone in (None, "Europe/Berlin"):
+        report = load_text(home, MORE_ORDERS, columns=TransactionColumns(time_zone=zone), append=True)
+        assert report.time_zone == "Europe/Berlin"
+    assert load_text(home, WITH_ORDERS, columns=tokyo).time_zone == "Asia/Tokyo"  # all rows are read anew
+
+
+def test_the_fingerprint_follows_what_appended_files_change(tmp_path: Path) -> None:
+    """A file given again brings its orders back as they were: nothing new, unless another had changed them since."""
+    home = tmp_path / "home"
+    first = load_text(home, WITH_ORDERS).fingerprint
+    assert load_text(home, WITH_ORDERS, append=True).fingerprint == first
+    second = load_text(home, MORE_ORDERS, append=True)
+    again = load_text(home, MORE_ORDERS, append=True)
+    assert (again.fingerprint, again.total_amount) == (second.fingerprint, second.total_amount)
+    back = load_text(home, WITH_ORDERS, append=True)
+    assert back.total_amount != second.total_amount
+    assert back.fingerprint not in (first, second.fingerprint)
+
+
+def test_a_file_given_twice_in_one_load_counts_twice(tmp_path: Path) -> None:
+    home, path = tmp_path / "home", tmp_path / "log.csv"
+    path.write_text(WITH_ORDERS)
+
+    def given(times: int, append: bool = False) -> LoadReport:
+        return load(config(home), [path] * times, source="transactions", today=TODAY, append=append)
+
+    once, twice = given(1), given(2)
+    assert twice.total_amount == 2 * once.total_amount
+    assert twice.fingerprint != once.fingerprint
+    assert given(1, append=True).fingerprint == once.fingerprint  # its orders take the place of the doubled ones
+
+
 def test_appended_customers_may_all_be_new(home: Path) -> None:
     assert load_text(home, OTHER, append=True).customers == 4
 
@@ -266,6 +313,52 @@ def test_a_second_writer_is_told_who_holds_the_lock(home: Path, tmp_path: Path) 
     impatient = Settings(home=home, threads=2, lock_wait_seconds=0.1)
     with Home(home).writing("train"), pytest.raises(UnavailableError, match="being written by `clv train`"):
         load(impatient, path, source="transactions", today=TODAY)
+
+
+def test_another_home_does_not_write_the_same_warehouse_at_the_same_time(home: Path, tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text(OTHER)
+    warehouse = DuckDBWarehouse(home / "warehouse.duckdb", 2, lock_wait_seconds=0.1)
+    (loaded,) = pa.table({"one": [1]}).to_batches()
+
+    def first_writes() -> Iterator[pa.RecordBatch]:
+        before = contents(home)
+        with pytest.raises(UnavailableError, match=r"warehouse\.duckdb is being written by another process; wait for"):
+            warehouse.write_table("marts", "theirs", [loaded], loaded.schema)
+        assert contents(home) == before
+        yield loaded
+
+    DuckDBWarehouse(warehouse.path, 2).write_table("marts", "ours", first_writes(), loaded.schema)
+    warehouse.write_table("marts", "theirs", [loaded], loaded.schema)
+    assert [warehouse.has_table("marts", name) for name in ("ours", "theirs")] == [True, True]
+    assert len(rows_of(home)) == 2
+
+
+def test_two_homes_write_one_warehouse_one_after_the_other(home: Path, tmp_path: Path) -> None:
+    address = f"duckdb:///{home / 'warehouse.duckdb'}"
+    wait = "import sys; from pathlib import Path; from clv.warehouse import DuckDBWarehouse\n" + (
+        "with DuckDBWarehouse(Path(sys.argv[1])).replacing(): print('held', flush=True); sys.stdin.readline()"
+    )
+    path = tmp_path / "log.csv"
+    path.write_text(LATER)
+    other = Settings(home=tmp_path / "other", warehouse=address, threads=2)
+    with subprocess.Popen(
+        [sys.executable, "-c", wait, home / "warehouse.duckdb"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as holder:
+        assert holder.stdin is not None
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        with ThreadPoolExecutor(1) as pool:
+            loading = pool.submit(load, other, path, source="transactions", today=TODAY)
+            time.sleep(1)
+            assert not loading.done()
+            holder.stdin.write("go\n")
+            holder.stdin.flush()
+            assert loading.result(60).total_amount == 12
+    assert [row[0] for row in rows_of(home)] == ["a", "z"]
 
 
 def test_a_damaged_warehouse_is_named_and_can_be_replaced(home: Path) -> None:

@@ -11,7 +11,7 @@ from scipy.stats import spearmanr
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from clv import metrics
-from clv.metrics import METRICS, decile_table, return_table
+from clv.metrics import METRICS, decile_table
 from clv.predictor import Parts
 from tests.clv.scores import evaluate
 
@@ -227,12 +227,6 @@ def test_deciles_by_hand():
     table = decile_table(Parts(np.linspace(1, 0, 20), np.ones(20)), value > 0, value)
     assert table["buyers"].tolist() == [1, 1, 0, 0, 0, 0, 0, 0, 0, 1]
     assert table["actual_mean"].tolist() == [5, 2.5, 0, 0, 0, 0, 0, 0, 0, 0.5]
-
-
-def test_return_table_by_hand():
-    table = return_table([0.4, 0.4, 0.2, 0.0], [True, False, True, False], groups=2)
-    assert table["predicted_rate"].tolist() == pytest.approx([0.4, 0.1])
-    assert table["actual_rate"].tolist() == [0.5, 0.5]
 
 
 def test_gain_curve_ends_and_ties():

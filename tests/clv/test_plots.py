@@ -63,23 +63,6 @@ def test_calibration_by_decile_draws_the_table(happened):
     assert [bar.get_height() for bar in actual] == pytest.approx(table["actual_mean"].tolist())
 
 
-def test_return_calibration_keeps_groups_without_returns(happened):
-    parts, back, _ = happened
-    axes = draw(plots.return_calibration(parts.p_return, back)).axes[0]
-    assert_labelled(axes)
-    points = axes.containers[0].lines[0]
-    assert len(points.get_xdata()) == 10
-    none = draw(plots.return_calibration(parts.p_return, np.zeros(SIZE, dtype=bool))).axes[0]
-    assert none.containers[0].lines[0].get_ydata().tolist() == [0.0] * 10
-
-
-def test_wilson_interval_against_published_values():
-    # Newcombe 1998, table I: 81 of 263 and 0 of 20
-    low, high = plots._wilson(np.array([81 / 263, 0.0]), np.array([263.0, 20.0]))
-    assert low == pytest.approx([0.2553, 0.0], abs=5e-5)
-    assert high == pytest.approx([0.3662, 0.1611], abs=5e-5)
-
-
 def test_value_distribution_says_how_many_spent_nothing(happened):
     parts, back, value = happened
     axes = draw(plots.value_distribution(parts, value, "BRL")).axes[0]
@@ -111,9 +94,14 @@ def test_metric_ladder_has_a_panel_per_metric_and_a_row_per_model(happened):
     assert len(draw(plots.metric_ladder(results, ["pr_auc", "mae", "rmse", "spearman_ceiling"])).axes) == 4
 
 
-def test_metric_ladder_stands_undefined_metrics():
+def test_metric_ladder_leaves_the_row_of_an_undefined_metric_empty():
     nothing = dict.fromkeys(METRICS, Interval(np.nan, np.nan, np.nan))
-    draw(plots.metric_ladder({"model": nothing}))
+    half = dict.fromkeys(METRICS, Interval(0.5, 0.4, 0.6))
+    figure = draw(plots.metric_ladder({"model": nothing, "other": half}))
+    assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == ["model", "other"]
+    for axes in figure.axes:
+        dots = [line.get_xydata()[0] for line in axes.get_lines() if line.get_marker() == "o"]
+        assert [dot.tolist() for dot in dots if np.isfinite(dot).all()] == [[0.5, 1.0]]
 
 
 def test_feature_importance_sums_what_it_does_not_show():
@@ -146,7 +134,12 @@ def test_beeswarm_has_a_dot_per_customer_on_rows_by_size():
 
 
 def test_beeswarm_of_one_customer():
-    draw(plots.shap_beeswarm(np.zeros((1, 1)), pd.DataFrame({"a": [1.0]})))
+    axes = draw(plots.shap_beeswarm(np.array([[2.5]]), pd.DataFrame({"a": [1.0]}))).axes[0]
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["a"]
+    missing, known = axes.collections
+    assert len(missing.get_offsets()) == 0
+    assert known.get_offsets().tolist() == [[2.5, 0.0]]
+    assert known.get_array().tolist() == [0.5]  # neither low nor high
 
 
 def test_figures_leave_pyplot_alone(happened):

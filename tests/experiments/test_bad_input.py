@@ -62,6 +62,10 @@ ARGUMENTS = [
     (["score", "--predictions", "{folder}/old.csv"], ["old.csv", "is a folder"]),
     (["export", "--to", "{folder}"], ["is a folder"]),
     (["promote", "--force"], ["--force needs --reason"]),
+    (["promote", "--report", "{folder}/gate.md"], ["--report needs --check"]),
+    (["promote", "2", "--repair"], ["--repair", "without VERSION, --check and --force"]),
+    (["promote", "--repair", "--check"], ["--repair", "without VERSION, --check and --force"]),
+    (["promote", "--repair", "--force", "--reason", "so"], ["--repair", "without VERSION, --check and --force"]),
     (["load"], ["clv load PATH", "--download"]),
     (["run"], ["PATH", "clv run --help"]),
     (["run", "{log}", "--source", "shopify"], ["--source", "shopify", "olist", "transactions"]),
@@ -74,6 +78,8 @@ ARGUMENTS = [
     (["--tracking-uri", "nope://x", "history"], ["nope://x", "sqlite:///FILE"]),
     (["forecast"], ["No such command 'forecast'", "clv --help"]),
     (["train", "--trees", "9"], ["--trees", "clv train --help"]),
+    (["run", "{log}", "--home", "y"], ["Give --home before the verb: `clv --home ... run ...`."]),
+    (["load", "--json"], ["Give --json before the verb: `clv --json load ...`."]),
 ]
 
 

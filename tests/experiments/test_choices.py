@@ -61,10 +61,20 @@ def test_parameters_are_on_top_of_the_recipe() -> None:
     assert with_parameters(Recipe(bags=2), ["trees=9"]) == Recipe(bags=2, trees=9)
 
 
+def test_a_share_can_be_left_to_the_fit() -> None:
+    assert with_parameters(Recipe(), ["covariate_weight=null"]).covariate_weight is None
+
+
+@pytest.mark.parametrize("parameter", ["reg_lambda=inf", "min_child_weight=Infinity", "reg_lambda=nan"])
+def test_a_parameter_is_finite(parameter: str) -> None:
+    with pytest.raises(InputError, match=r"^Parameter \w+='\w+': Input should be a finite number; known ones: "):
+        with_parameters(Recipe(), [parameter])
+
+
 @pytest.mark.parametrize("recipe", [None, "{}", '{"bags": 2}'])
 def test_what_is_left_out_is_as_where_nothing_was_tuned(monkeypatch: pytest.MonkeyPatch, recipe: str | None) -> None:
     untuned = default_recipe(is_short=True, returners=50)
-    monkeypatch.setattr("experiments.tune.untuned_recipe", lambda _: untuned)
+    monkeypatch.setattr("experiments.protocol.untuned_recipe", lambda _: untuned)
     chosen = chosen_recipe(None, recipe=recipe, parameters=["trees=9"])  # type: ignore[arg-type]
     assert chosen == untuned.model_copy(update={"bags": 2 if recipe and "bags" in recipe else 5, "trees": 9})
 

@@ -11,7 +11,7 @@ from clv.bootstrap import Outcome
 from clv.evaluation import MODEL, Evaluation
 from clv.predictor import Parts
 from clv.snapshots import Snapshots
-from experiments.gate import Check, GateReport, _check_evaluation, _check_latency
+from experiments.gate import Check, GateReport, _check_evaluation, _check_latency, _unjudged
 
 CUTOFF = date(2018, 5, 31)
 
@@ -62,6 +62,16 @@ def test_too_little_history_is_said_not_judged() -> None:
     (check,) = _check_evaluation(None, None, same_recipe=False)
     assert check.passed
     assert "too little history to judge" in check.detail
+
+
+def test_what_one_cutoff_of_a_short_history_says_is_told_not_judged() -> None:
+    tested = _check_evaluation(evaluation(level=2.5, model=5.0, total_spend=0.5, mean=4.0), None, same_recipe=False)
+    assert failed(tested) == ["against total_spend, the best baseline", "level"]
+    check = _unjudged(tested)
+    assert check.passed
+    for words in ("too little history to judge", "against total_spend", "Normalized Gini worse", "2.50, bounds"):
+        assert words in check.detail
+    assert "failed" not in _unjudged(_check_evaluation(evaluation(model=1.0, mean=5.0), None, same_recipe=False)).detail
 
 
 def test_the_report_is_one_page_that_names_what_failed() -> None:

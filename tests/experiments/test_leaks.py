@@ -9,7 +9,7 @@ from clv.models.recipe import Recipe
 from clv.settings import Settings
 from clv.transform import serving_sql
 from experiments.console import Console
-from experiments.tune import protocol_of
+from experiments.protocol import protocol_of
 from experiments.workspace import Workspace
 
 pytestmark = pytest.mark.timeout(600)

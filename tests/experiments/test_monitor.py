@@ -14,17 +14,21 @@ import pytest
 from mlflow import MlflowClient
 
 from clv.bootstrap import Interval, Outcome
+from clv.forget import forget
 from clv.home import Home
+from clv.load import load
 from clv.metrics import normalized_gini
 from clv.predictor import Parts
 from clv.settings import Settings
 from clv.snapshots import read_shop
 from clv.warehouse import PREDICTION_LOG, open_warehouse
 from clv.warehouse.bigquery import setup_bigquery
+from clv.warehouse.duckdb import in_memory
+from experiments.monitor import _latest
 from experiments.monitor_page import to_markdown
 from experiments.monitor_report import Check, Closed, FeatureDrift, MonitorReport, checks_of
 from experiments.page import html_page
-from experiments.prediction_history import Scoring, path_of, scorings, served
+from experiments.prediction_history import Scoring, export, path_of, scorings, served
 from serving.prediction_log import SCHEMA
 
 pytestmark = pytest.mark.timeout(300)
@@ -302,6 +306,62 @@ def test_another_shops_predictions_are_not_ours(tmp_path: Path) -> None:
     (found,) = scorings(home, "ours")
     assert (found.scored_by, found.closes_on) == ("version 1", date(2024, 3, 1))
     assert scorings(home, "nobody's") == []
+
+
+def test_the_scoring_written_last_is_judged_whoever_is_forgotten(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path / "home", threads=2)
+    made, log = date(2024, 1, 31), tmp_path / "log.csv"
+    log.write_text("customer,date,amount\na,2024-01-01,1\nb,2024-01-02,2\n")
+    load(settings, log, source="transactions")
+    home = Home(settings.home)
+
+    def judged() -> list[str]:
+        return [scoring.scored_by for scoring in _latest(scorings(home, "shop", settings))]
+
+    with in_memory(settings) as connection:
+        for by in ("version 9", "version 10", "baseline btyd"):  # names come in another order
+            connection.execute(
+                f"create or replace table answers as select unnest(['a', 'b']) as customer_id, 0.5 as p_return, 1.0 as "
+                f"value_if_return, 0.5 as expected_value, date '{made}' as as_of_date, 30 as horizon_days, "
+                f"'{by}' as scored_by"
+            )
+            path = path_of(home, made, 30, by)
+            path.parent.mkdir(exist_ok=True)
+            export(connection, "answers", "shop", path)
+            assert judged() == [by]
+    assert len(forget(settings, "a").files) == 3
+    assert judged() == ["baseline btyd"]
+    assert [scoring.read(settings)["customer_id"].tolist() for scoring in scorings(home, "shop")] == [["b"]] * 3
+    copied = tmp_path / "copied"
+    for path in sorted(home.predictions.rglob("*.parquet"), reverse=True):
+        target = copied / path.relative_to(home.root)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(path.read_bytes())
+    home = Home(copied)
+    assert judged() == ["baseline btyd"]
+
+
+def test_stored_predictions_are_read_within_the_limits_of_the_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits: list[tuple[int, str]] = []
+
+    def noted(settings: Settings | None) -> duckdb.DuckDBPyConnection:
+        connection = in_memory(settings)
+        limits.extend(connection.sql("select current_setting('threads'), current_setting('memory_limit')").fetchall())
+        return connection
+
+    monkeypatch.setattr("experiments.prediction_history.in_memory", noted)
+    settings = Settings(home=tmp_path, threads=3, memory_limit="512MiB")
+    path = path_of(Home(tmp_path), date(2024, 1, 31), 30, "version 1")
+    path.parent.mkdir(parents=True)
+    rows = {"customer_id": ["a"], "p_return": [0.5], "value_if_return": [1.0], "expected_value": [0.5]}
+    facts = {"as_of_date": [date(2024, 1, 31)], "horizon_days": [30], "scored_by": ["version 1"], "shop_id": ["s"]}
+    pq.write_table(pa.table(rows | facts), path)
+    (scoring,) = scorings(Home(tmp_path), "s", settings)
+    scoring.read(settings)
+    served(Home(tmp_path), open_warehouse(settings), [], settings)
+    assert limits == [(3, "512.0 MiB")] * 3
 
 
 def test_nothing_to_monitor_is_said(lab, clv, tmp_path: Path) -> None:

@@ -18,6 +18,9 @@ pytestmark = pytest.mark.timeout(600)
 
 LOG = ["--source", "transactions"]
 
+KINDS = ("run", "tune", "train")
+"""Kinds of runs that a lab has, one of each."""
+
 
 def runs_of(home: Path, kind: str) -> list[dict[str, str]]:
     """Status and tags of the runs of a kind, oldest first; read from the store's file, as nothing else may run."""
@@ -59,14 +62,15 @@ def test_a_full_disk_is_told_and_leaves_the_last_good_state(
     arguments, size, copy_of_lab, clv_process, finished
 ) -> None:
     lab = copy_of_lab
-    before = lab.state
+    before, runs = lab.state, {kind: runs_of(lab.home, kind) for kind in KINDS}
     verb = [argument.format(log=lab.log, home=lab.home) for argument in arguments]
     answer = finished(clv_process(lab.home, "--quiet", *verb, **limited(size)))
     answer.refused(4, str(lab.home))
     assert lab.state == before
     assert not (lab.home / "out.csv").exists()
     assert not list(lab.home.glob(".*.next*"))
-    assert all(run["status"] != "FINISHED" for run in runs_of(lab.home, "train")[1:])
+    assert all(runs.values())
+    assert {kind: runs_of(lab.home, kind) for kind in KINDS} == runs, "a disk that full takes no further run"
 
 
 def test_with_space_again_the_same_calls_work(copy_of_lab, clv, clv_process, finished, tmp_path: Path) -> None:

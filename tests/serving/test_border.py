@@ -129,6 +129,28 @@ def test_a_body_that_does_not_arrive_is_given_up(helpers, registry) -> None:
         assert client.get("/health").status_code == 200
 
 
+def test_what_is_no_request_is_told_so_in_plain_text(api: httpx.Client) -> None:
+    with socket.create_connection(("127.0.0.1", api.base_url.port)) as caller:
+        caller.settimeout(20)
+        caller.sendall(b"hello\r\n\r\n")
+        answer = caller.recv(65536)
+    assert answer.startswith(b"HTTP/1.1 400")
+    assert b"content-type: text/plain" in answer
+
+
+def test_a_connection_that_is_closed_early_is_counted(api: httpx.Client) -> None:
+    closed = 'clv_requests_total{method="POST",route="/predict",status="400"}'
+    before = sample(api.get("/metrics").text, closed)
+    with socket.create_connection(("127.0.0.1", api.base_url.port)) as caller:
+        caller.sendall(
+            b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{"
+        )
+    deadline = time.monotonic() + 20
+    while sample(api.get("/metrics").text, closed) == before:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 @pytest.mark.parametrize("sent", [{}, {"content-type": "text/plain"}])
 def test_every_answer_has_an_id(api: httpx.Client, sent: dict) -> None:
     assert api.post("/explain", content=b"{}", headers=sent).headers["x-request-id"]

@@ -189,6 +189,17 @@ def test_a_disk_that_refuses_is_counted_and_survived(tmp_path: Path) -> None:
     assert (log.written, log.dropped) == (0, 10)
 
 
+def test_services_that_share_a_folder_do_not_overwrite_each_other(tmp_path: Path) -> None:
+    """In containers all of them have the same process id."""
+    places = [Folder(tmp_path), Folder(tmp_path)]
+    written = [f"{number}{place}" for number in range(20) for place in "ab"]
+    for number, name in enumerate(written):
+        places[number % 2].write(pa.table({"customer_id": [name]}))
+    files = sorted(tmp_path.iterdir())
+    assert sorted(name for file in files for name in pd.read_parquet(file)["customer_id"]) == sorted(written)
+    assert files == sorted(files, key=lambda file: file.name.split("-")[1])  # by time
+
+
 def test_a_folder_that_can_not_be_is_one_clear_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="CLV_PREDICTION_LOG"):

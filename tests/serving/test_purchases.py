@@ -2,17 +2,27 @@
 
 import io
 import json
+import struct
 import time
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import date
+from decimal import Decimal
 
+import duckdb
 import httpx
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
+from clv.sources.values import money
 from serving.problems import Problem
-from serving.purchases import MAX_COLUMNS, read_table
+from serving.purchases import MAX_COLUMNS, TABLES, read_table, type_raw
+from serving.workspace import Workspace
 
 DAY = "2018-06-30"
 
@@ -176,6 +186,43 @@ def test_blanks_around_a_time_say_nothing(api: httpx.Client, blank: str) -> None
     assert answers[0].json() == answers[1].json()
 
 
+AMOUNTS = st.one_of(
+    st.text("0123456789.,_+-eE \t", max_size=12),
+    st.from_regex(r"[+-]?\d{1,3}([,._]\d{3}){0,2}([.,]\d{0,5})?([eE][+-]?\d{1,2})?", fullmatch=True),
+    st.sampled_from(["nan", "inf", "-infinity", "true", "0x10", "1 000", "\u0661", "\u00a01", "1_000.5"]),
+    st.decimals(-(10**9), 10**9, places=4).map(str),
+    st.floats().map(repr),
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(text=AMOUNTS)
+@example(text="1_000")
+@example(text="1,234.56")
+@example(text="-1,234,567.5")
+@example(text="1,234")
+@example(text="1.234,56")
+@example(text=" 12.50 ")
+@example(text="1e3")
+@example(text="1." + "0" * 250 + "e5")
+def test_an_amount_is_read_as_clv_load_reads_it(text: str) -> None:
+    with duckdb.connect() as connection:
+        [(loaded,)] = connection.execute(f"select {money('text')} from (select ? as text)", [text]).fetchall()
+        workspace = Workspace(connection.cursor(), TABLES, is_lasting=False)
+        day = date(2018, 6, 30)
+        workspace.run_once("insert into cutoffs values (?)", [day])
+        names = "row, customer_id, purchased_at, amount, freight_amount"
+        # whatever comes in is cut so
+        workspace.run_once(f"insert into raw ({names}) values (1, 'a', '2018-06-01', left(?, 201), '1,000.0')", [text])
+        if loaded is not None and abs(loaded) < 10**9 and len(text) <= 200:
+            type_raw(workspace, day)
+            read = workspace.run("select amount, freight_amount from purchases").fetchall()
+            assert read == [(loaded, 1000)]
+        else:
+            with pytest.raises(Problem, match="Row 1, field amount"):
+                type_raw(workspace, day)
+
+
 def test_nan_is_no_amount(api: httpx.Client) -> None:
     body = json.dumps({"as_of": DAY, "purchases": [{"customer_id": "1", "purchased_at": DAY, "amount": float("nan")}]})
     assert errors_of(api.post("/predict/purchases", content=body, headers=JSON)) == [(1, "amount")]
@@ -246,6 +293,120 @@ def test_a_small_parquet_can_not_stand_for_gigabytes(api: httpx.Client) -> None:
     response = api.post("/predict/purchases", params={"as_of": DAY}, content=bomb, headers=PARQUET)
     assert errors_of(response)[0] == (1, "customer_id")
     assert "100,000 errors in all" in response.json()["detail"]
+
+
+POOLS: list[pa.MemoryPool] = []
+"""Kept, for what was taken from them is given back to them."""
+
+
+@contextmanager
+def little_memory() -> Iterator[None]:
+    """Arrow takes next to nothing meanwhile."""
+    usual = pa.default_memory_pool()
+    watched = pa.proxy_memory_pool(usual)
+    POOLS.append(watched)
+    pa.set_memory_pool(watched)
+    try:
+        yield
+    finally:
+        pa.set_memory_pool(usual)
+    assert watched.max_memory() < 2**25
+
+
+def repeated(value: pa.Array, rows: int = 100_000) -> pa.Table:
+    """A log whose customers are all the same, as a dictionary."""
+    customers = pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows, np.int32)), value)
+    return pa.table({"customer_id": customers, "purchased_at": [DAY] * rows, "amount": ["1"] * rows})
+
+
+def packed(table: pa.Table, hint: pa.DataType | None = None) -> bytes:
+    """As Parquet, very small; `hint` is the type that its own schema claims for the customers."""
+    buffer = io.BytesIO()
+    with pq.ParquetWriter(
+        buffer, table.schema, compression="zstd", store_schema=False, dictionary_pagesize_limit=2**30
+    ) as writer:
+        writer.write_table(table, row_group_size=2**30)
+        if hint is not None:
+            claimed = io.BytesIO()
+            pq.write_table(pa.table({"customer_id": pa.array([], hint)}), claimed)
+            schema = pq.read_metadata(pa.BufferReader(claimed.getvalue())).metadata[b"ARROW:schema"]
+            writer.add_key_value_metadata({"ARROW:schema": schema.decode()})
+    return buffer.getvalue()
+
+
+def changed(body: bytes, change: Callable[[bytes], bytes]) -> bytes:
+    """A Parquet file with another footer."""
+    (size,) = struct.unpack("<I", body[-8:-4])
+    footer = change(body[-8 - size : -8])
+    return body[: -8 - size] + footer + struct.pack("<I", len(footer)) + b"PAR1"
+
+
+def as_decimal(footer: bytes) -> bytes:
+    """Declare the customers, which are bytes, to be a decimal of 38 digits."""
+    name = b"customer_id"
+    end = footer.index(name) + len(name)
+    return footer[:end] + bytes([0x25, 2 * 5, 0x15, 0, 0x15, 2 * 38]) + footer[end:]
+
+
+LONG = b"a" * 20_000
+
+
+@pytest.mark.parametrize(
+    ("body", "found"),
+    [
+        (packed(repeated(pa.array([LONG], pa.binary()))), "binary"),
+        (packed(repeated(pa.array([LONG], pa.binary())), pa.binary_view()), "binary"),
+        (packed(repeated(pa.array([LONG], pa.binary(len(LONG))))), "fixed_size_binary[20000]"),
+        (changed(packed(repeated(pa.array([LONG], pa.binary()))), as_decimal), "decimal128(38, 0)"),
+        (changed(packed(repeated(pa.array([LONG], pa.binary(len(LONG))))), as_decimal), "decimal128(38, 0)"),
+        (as_parquet(pd.DataFrame({"customer_id": [["a"]]})), "list<element: string>"),
+        (as_parquet(pd.DataFrame({"customer_id": [{"a": 1}]})), "struct<a: int64>"),
+        (packed(pa.table({"customer_id": np.ones(1, np.float16)})), "halffloat"),
+    ],
+)
+def test_what_is_no_plain_value_is_refused_before_it_takes_memory(body: bytes, found: str) -> None:
+    assert len(body) < 4_000
+    with little_memory(), pytest.raises(Problem) as refusal:
+        read_table(body, PARQUET["content-type"], 200_000)
+    assert refusal.value.status == 422
+    assert refusal.value.detail.startswith("Field customer_id: Expected a column of plain values")
+    assert f"found {found}" in refusal.value.detail
+
+
+@pytest.mark.parametrize("hint", [None, pa.string(), pa.large_string(), pa.string_view(), pa.binary_view(), pa.json_()])
+def test_text_is_read_as_a_dictionary_whatever_the_file_hints_at(hint: pa.DataType | None) -> None:
+    body = packed(repeated(pa.array([LONG.decode()])), hint)
+    with little_memory():
+        table = read_table(body, PARQUET["content-type"], 200_000)
+    assert table.schema.field("customer_id").type.value_type == pa.string()
+
+
+def test_plain_values_of_any_width_are_read() -> None:
+    for value in (pa.array([1], pa.int8()), pa.array([1], pa.uint64()), pa.array([1.0], pa.float32()), pa.nulls(1)):
+        body = as_parquet(pa.table({"amount": value}).to_pandas())
+        assert read_table(body, PARQUET["content-type"], 1).num_rows == 1
+    for kind in (pa.decimal128(38, 2), pa.decimal128(5, 2), pa.dictionary(pa.int8(), pa.large_string())):
+        value = pa.array([Decimal("1.50")]).cast(kind) if pa.types.is_decimal(kind) else pa.array(["1.50"]).cast(kind)
+        assert read_table(packed(pa.table({"amount": value})), PARQUET["content-type"], 1).num_rows == 1
+
+
+def test_a_parquet_can_not_hide_how_many_rows_it_has() -> None:
+    """Arrow reads what the row groups say, not the file as a whole."""
+    rows = 10_000_000
+    told, hidden = (bytes([2 * n & 127 | 128, n >> 6 & 127 | 128, n >> 13 & 127 | 128, n >> 20]) for n in (rows, 10))
+    honest = packed(pa.table({"amount": np.zeros(rows)}))
+    body = changed(honest, lambda footer: footer.replace(told, hidden, 1))
+    assert pq.read_metadata(pa.BufferReader(body)).num_rows == 10
+    with little_memory(), pytest.raises(Problem, match="found 10,000,000"):
+        read_table(body, PARQUET["content-type"], 200_000)
+
+
+def test_a_parquet_that_unpacks_to_very_much_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("serving.purchases._MAX_UNPACKED", 2**25)
+    body = packed(repeated(pa.array(["a" * 2**25]), 10))
+    assert len(body) < 10_000
+    with little_memory(), pytest.raises(Problem, match="unpacks to more than 32 MiB"):
+        read_table(body, PARQUET["content-type"], 200_000)
 
 
 def wide(columns: int) -> pd.DataFrame:

@@ -2,8 +2,10 @@
 
 import json
 import shutil
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -123,3 +125,28 @@ def test_the_registry_is_asked_once_in_a_while_even_if_it_is_away(tmp_path: Path
     assert registry.asked == 4
     registry.is_away = False
     assert reporter.report(served("2"))["trouble"] is None
+
+
+def test_a_registry_that_hangs_keeps_no_prediction_waiting(helpers, registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = threading.Event()
+
+    def hang(self: object, version: Version) -> Record:
+        assert answers.wait(60)
+        return Record()
+
+    monkeypatch.setattr("serving.registry.Registry.record", hang)
+    settings = registry.serving.model_copy(update={"threads": 2, "queue_seconds": 1})
+    purchase = {"customer_id": "1", "purchased_at": "2018-06-01", "amount": 10}
+    with helpers.serving(settings) as client, ThreadPoolExecutor(5) as pool:
+        try:
+            paths = [*["/model/report"] * 3, *["/model/figures/backtest.png"] * 2]
+            asked = [pool.submit(client.get, path) for path in paths]
+            eventually(lambda: sum(one.done() for one in asked) == 4)  # told to come again, as one is still waiting
+            body = {"as_of": "2018-06-30", "purchases": [purchase]}
+            assert client.post("/predict/purchases", json=body).status_code == 200
+        finally:
+            answers.set()
+        told = [one.result() for one in asked]
+    late = [answer for answer in told if answer.status_code == 503]
+    assert len(late) == 4
+    assert all("registry" in answer.json()["detail"] and answer.headers["retry-after"] for answer in late)
