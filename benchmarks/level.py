@@ -9,7 +9,8 @@ shop's history alone, not on the learner, so no learner is fitted. Beside it: th
 orders, and the same multiplied by what it was off in the last window that had closed, the usual remedy.
 
 The simulated shops are small ones of `clv synth`, and shops of other laws than ours: seasons, trends, a wholesaler with
-old customers, a heavy tail and a strong Christmas. All have seeds of their own, lengths and cutoffs drawn at random.
+old customers, a heavy tail and a strong Christmas, and shops to which something happens: a steep decline, closed doors,
+a step up or down. All have seeds of their own, lengths and cutoffs drawn at random.
 """
 
 from __future__ import annotations
@@ -30,11 +31,14 @@ from benchmarks.quality import DATA, cdnow, month_ends, olist_log
 from clv.ledger import EPOCH, Ledger, number
 from clv.level import fit_level
 from clv.models.btyd import BTYDModel
+from clv.predictor import Array
 from clv.synth.shop import Shop
 from clv.synth.simulate import simulate
 
 SHARE = 0.8
 BAR = 0.12
+KINDS = ("synthetic", "retail", "wholesale", "upset")
+"""Of simulated shops."""
 COVERAGE = (0.7, 0.9)
 
 
@@ -141,12 +145,14 @@ def small_synthetic(seed: int) -> tuple[Log, date, int]:
     return merged(f"synthetic {seed}", baskets.customer, baskets.moment // 86_400, baskets.cents / 100), end, horizon
 
 
-def other_laws(seed: int, *, is_wholesale: bool) -> tuple[Log, date, int]:
+def other_laws(seed: int, kind: str) -> tuple[Log, date, int]:
     """A shop whose purchases follow season, trend and drift, and whose customers leave at times of their own.
 
-    A wholesaler has customers from before its records begin, a heavy tail and a strong Christmas.
+    A wholesaler has customers from before its records begin, a heavy tail and a strong Christmas; to an upset shop
+    something happens (see `upheaval`).
     """
-    draw = np.random.default_rng([2028, seed, is_wholesale])
+    is_wholesale = kind == "wholesale"
+    draw = np.random.default_rng([2028, seed, KINDS.index(kind) - KINDS.index("retail")])
     days, horizon = int(draw.integers(300, 1000)), int(draw.choice([30, 60, 90]))
     start = date(2009, 1, 1) + timedelta(days=int(draw.integers(0, 365)))
     customers = int(np.exp(draw.uniform(np.log(500), np.log(6000))))
@@ -157,6 +163,8 @@ def other_laws(seed: int, *, is_wholesale: bool) -> tuple[Log, date, int]:
     wave = abs(draw.normal(0, 0.15)) * np.cos(2 * np.pi * (day_of_year - draw.uniform(0, 365)) / 365.25)
     trend = draw.normal(0, 0.15) * np.arange(length) / 365 + np.cumsum(draw.normal(0, 0.003, length))
     busy = np.exp(wave + trend) * (1 + christmas * peak)
+    if kind == "upset":
+        busy *= upheaval(draw, days, length)
     clock = np.concatenate([[0.0], np.cumsum(busy)])
 
     growth = draw.choice([-1.5, 0.0, 1.5])
@@ -181,16 +189,28 @@ def other_laws(seed: int, *, is_wholesale: bool) -> tuple[Log, date, int]:
     customer = np.concatenate([fresh, buyer])
     day = number(start) + np.concatenate([won[fresh], np.minimum(moment, length - 1)]).astype(np.int64)
     amount = size[customer] * np.exp(0.6 * draw.standard_normal(len(customer)))
-    name = f"{'wholesale' if is_wholesale else 'retail'} {seed}"
-    return merged(name, customer, day, amount), start + timedelta(days=days), horizon
+    return merged(f"{kind} {seed}", customer, day, amount), start + timedelta(days=days), horizon
+
+
+def upheaval(draw: np.random.Generator, days: int, length: int) -> Array:
+    """How many times as busy each day is as it was to be, where something happens before the cutoff on day `days`."""
+    day = np.arange(length)
+    match draw.integers(3):
+        case 0:  # decline, from some time on and for good
+            log = -draw.uniform(0.5, 1.5) * np.maximum(day - draw.uniform(0, 0.6) * days, 0) / 365
+        case 1:  # closed doors, for three to ten weeks
+            begin = days - draw.uniform(90, min(days - 60, 400))
+            log = np.log(0.05) * ((day >= begin) & (day < begin + draw.uniform(21, 70)))
+        case _:  # a step to 0.4 to 2.5 times, for good
+            step = draw.choice([-1, 1]) * draw.uniform(0.3, 0.9)
+            log = step * (day >= days - draw.uniform(20, 250))
+    return np.asarray(np.exp(log), dtype=np.float64)
 
 
 def simulated(kind: str, count: int) -> Iterator[Result]:
     """The window after the cutoff of each of `count` simulated shops."""
     for seed in range(count):
-        log, cutoff, horizon = (
-            small_synthetic(seed) if kind == "synthetic" else other_laws(seed, is_wholesale=kind == "wholesale")
-        )
+        log, cutoff, horizon = small_synthetic(seed) if kind == "synthetic" else other_laws(seed, kind)
         if (result := window(log, log.ledger(), cutoff, horizon)) is not None:
             yield result
 
@@ -240,19 +260,19 @@ def main() -> None:
             for horizon in (90, 180):
                 parts[f"Olist, H {horizon}"] = list(monthly(log, horizon, most))
     real = [one for results in parts.values() for one in results]
-    for kind in ("synthetic", "retail", "wholesale"):
+    for kind in KINDS:
         parts[f"{shops} small shops, {kind}"] = list(simulated(kind, shops))
     table = [HEADER, *(line(name, results) for name, results in parts.items())]
     verdicts = []
     if real:
-        table.insert(-3, line("**all of these**", real))
+        table.insert(-len(KINDS), line("**all of these**", real))
         error, covered = (
             float(np.mean([abs(one.ours) for one in real])),
             float(np.mean([one.is_covered for one in real])),
         )
         verdicts.append(_verdict("real shops, mean abs log ratio", f"{error:.3f}", f"at most {BAR}", error <= BAR))
         verdicts.append(_coverage("real shops", covered))
-    for kind in ("synthetic", "retail", "wholesale"):
+    for kind in KINDS:
         name = f"{shops} small shops, {kind}"
         verdicts.append(_coverage(name, float(np.mean([one.is_covered for one in parts[name]]))))
     page = "\n".join([NOTE.strip(), "", *table, "", *verdicts])

@@ -148,7 +148,8 @@ def evaluate(
 ) -> Evaluation:
     """Refit each recipe and each baseline at each test cutoff and predict the customers of that cutoff.
 
-    A cutoff before which nobody had returned, or after which nobody did, can't test anything and is left out.
+    A cutoff before which nobody had returned, or after which nobody did, can't test anything and is left out. Test
+    cutoffs closer together than training ones may have the same labels to learn from: these are learnt from once.
 
     Parameters
     ----------
@@ -162,6 +163,8 @@ def evaluate(
     ceilings: list[float] = []
     levels: list[Level] = []
     parts: dict[str, list[Parts]] = {name: [] for name in (*recipes, *baseline_names())}
+    models: dict[str, Model] = {}
+    learnt_from: tuple[date, ...] = ()
     for number, fold in enumerate(tests):
         if progress:
             progress(f"test cutoff {fold.test}", number, len(tests))
@@ -175,16 +178,21 @@ def evaluate(
         if level is not None:
             levels.append(level)
         for name, recipe in recipes.items():
-            model = Model(contract, recipe, seed=seed, threads=threads)
-            model.fit(
-                train.frame,
-                train.future_value,
-                is_return=train.is_return,
-                today=test.frame,
-                horizon_days=horizon_days,
-            )
+            former = models.get(name)
+            if former is not None and former.can_move_on and fold.train == learnt_from:
+                model = former.move_on(test.frame, horizon_days=horizon_days)
+            else:
+                model = Model(contract, recipe, seed=seed, threads=threads).fit(
+                    train.frame,
+                    train.future_value,
+                    is_return=train.is_return,
+                    today=test.frame,
+                    horizon_days=horizon_days,
+                )
+            models[name] = model
             predictor = level.forecast.apply(model.predictor_, test.frame) if level is not None else model.predictor_
             parts[name].append(predictor.predict_parts(test.frame))
+        learnt_from = fold.train
         for name in baseline_names():
             baseline = fit_baseline(name, train, test.frame, horizon_days)
             parts[name].append(baseline.predict_parts(test.frame))

@@ -32,7 +32,13 @@ FEWEST_DAYS = 60
 """Days of history before the first of them, at the least."""
 
 PRIOR_WINDOWS = 2.0
-"""The shop's own record of errors weighs as many windows as it has, the regression's own spread as many as this."""
+"""The shop's own record weighs as many windows as it has, the regression's own mean and spread as many as this."""
+
+LARGEST_SURPRISE = 4.0
+"""A window that was further off, in standard deviations, counts as this far: a month of closed doors happens once."""
+
+DOUBT = 0.5
+"""Of a mean surprise this many standard errors are put down to chance."""
 
 
 @dataclass(frozen=True)
@@ -82,13 +88,16 @@ class Level:
     Attributes
     ----------
     forecast
-        Of the total; its uncertainty is widened or narrowed by the shop's own record.
+        Of the total; shifted, and its uncertainty widened or narrowed, by the shop's own record.
     record
-        Closed windows it was tried out on, the latest first.
+        Closed windows it was tried out on, the latest first, each corrected by those that had closed before it.
+    shift
+        What the record has multiplied the total by.
     """
 
     forecast: Forecast
     record: tuple[Window, ...]
+    shift: float = 1.0
 
     def covered(self, share: float) -> int:
         """How many windows of the record ended within their interval."""
@@ -103,6 +112,7 @@ class Level:
             "total_low": low,
             "total_high": high,
             "sd": self.forecast.level_sd,
+            "shift": self.shift,
             "chance": self.forecast.chance,
             "season": self.forecast.season,
             "season_seen": self.forecast.season_seen,
@@ -126,31 +136,52 @@ class Level:
             if self.record
             else "no window of this length has closed yet that it could be tried out on"
         )
+        shift = (
+            f"; as closed windows were {'over' if self.shift < 1 else 'under'}estimated, it is multiplied by "
+            f"{self.shift:.2f}"
+            if abs(self.shift - 1) >= 0.005
+            else ""
+        )
         return (
-            f"The total is forecast from the shop's own history, and all purchase rates are multiplied by "
+            f"The total is forecast from the shop's own history{shift}, and all purchase rates are multiplied by "
             f"{factor:.2f} to meet it; {season}; {record}."
         )
 
 
 def fit_level(ledger: Ledger, cutoff: date, horizon_days: int) -> Level:
-    """Forecast the total after `cutoff`, and closed windows before it to see how good such forecasts are.
-
-    The spread of the forecast is scaled by how far off, in its own terms, forecasts of closed windows were. Their mean
-    error is not taken over: it says next to nothing of the next error.
-    """
-    record = track_record(ledger, cutoff, horizon_days)
+    """Forecast the total after `cutoff`, and closed windows before it to see how good such forecasts are."""
+    tried = track_record(ledger, cutoff, horizon_days)
     now = forecast(ledger, cutoff, horizon_days)
-    if not record:
-        return Level(now, ())
-    scale = _scale(record, horizon_days)
-    total_variance = now.level_sd**2 + np.log1p(now.chance)
+    found = corrected(now, tried)
+    record = [replace(window, forecast=corrected(window.forecast, _closed_by(window, tried))) for window in tried]
+    return Level(found, tuple(record), found.total / now.total)
+
+
+def corrected(now: Forecast, closed: Sequence[Window]) -> Forecast:
+    """A forecast as the windows ask that had closed by its cutoff.
+
+    They are measured in surprises, how many of its own standard deviations a forecast was off: what it was not sure of
+    says little. The mean surprise beyond chance shifts the total, the rest widens or narrows the interval; both are
+    shrunk to what the regression says of itself.
+    """
+    if not closed:
+        return now
+    # windows that overlap count as fewer
+    count = max(1.0, len(closed) * min(1.0, RECORD_SPACING / now.horizon_days))
+    surprises = np.array([window.forecast.surprise(window.spent) for window in closed])
+    surprises = np.clip(surprises, -LARGEST_SURPRISE, LARGEST_SURPRISE)
+    mean = float(surprises.mean())
+    bias = np.sign(mean) * max(0.0, abs(mean) - DOUBT / np.sqrt(count)) * count / (PRIOR_WINDOWS + count)
+    square = float(np.mean((surprises - bias) ** 2))
+    scale_squared = (PRIOR_WINDOWS + count * square) / (PRIOR_WINDOWS + count)
+    variance = now.level_sd**2 + np.log1p(now.chance)
     # The chance of single purchases is known well; what the record adds or takes away is the level's.
-    level_variance = max(scale**2 * total_variance - np.log1p(now.chance), (now.level_sd / 2) ** 2)
-    return Level(replace(now, level_sd=float(np.sqrt(level_variance))), record)
+    level_variance = max(scale_squared * variance - np.log1p(now.chance), (now.level_sd / 2) ** 2)
+    shift = float(np.exp(-bias * np.sqrt(variance)))
+    return replace(now, total=now.total * shift, chance=now.chance / shift, level_sd=float(np.sqrt(level_variance)))
 
 
-def _scale(record: Sequence[Window], horizon_days: int) -> float:
-    """Root mean square surprise; windows that overlap count as fewer, and the regression's own spread as some."""
-    count = max(1.0, len(record) * min(1.0, RECORD_SPACING / horizon_days))
-    square = float(np.mean([window.forecast.surprise(window.spent) ** 2 for window in record]))
-    return float(np.sqrt((PRIOR_WINDOWS + count * square) / (PRIOR_WINDOWS + count)))
+def _closed_by(window: Window, tried: Sequence[Window]) -> list[Window]:
+    """The windows that had closed when `window` was forecast."""
+    last = window.forecast.cutoff - timedelta(days=window.forecast.horizon_days)
+    return [other for other in tried if other.forecast.cutoff <= last]

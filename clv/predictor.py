@@ -114,6 +114,14 @@ def total_interval(mean: Array, variance: Array, level_sd: float, share: float) 
     return ends[0], ends[1]
 
 
+def percentile(expected_value: Array, percentiles: Array) -> Array:
+    """Whole percent of a shop's customers at or below, given the shop's 0th, 1st, ..., 100th; NaN without them."""
+    if not len(percentiles):
+        return np.full(len(expected_value), np.nan)
+    position = np.searchsorted(percentiles, expected_value, side="right") - 1
+    return np.clip(position, 0, 100).astype(np.float64)
+
+
 @dataclass(frozen=True)
 class Encoder:
     """From named columns to the matrix the boosters take: numbers as they are, categories as codes.
@@ -763,10 +771,7 @@ class Predictor:
 
     def percentile(self, expected_value: Array) -> Array:
         """Share of the scored shop's customers at or below, 0 to 100; NaN if the shop has not been scored."""
-        if not self.percentiles:
-            return np.full(len(expected_value), np.nan)
-        position = np.searchsorted(self._percentiles, expected_value, side="right") - 1
-        return np.clip(position, 0, 100).astype(np.float64)
+        return percentile(expected_value, self._percentiles)
 
     @cached_property
     def _percentiles(self) -> Array:

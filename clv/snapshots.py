@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
@@ -30,10 +30,17 @@ class Shop:
     first_purchase_date: date
     as_of_date: date
     horizon_days: int
-    cutoffs: tuple[date, ...]
-    """Labelled cutoffs, earliest first."""
+    snapshots: Mapping[date, int]
+    """How many customers each labelled cutoff has, earliest first."""
+    returners: Mapping[date, int]
+    """How many of them returned."""
     customers: int
     """Customers with a purchase by the as-of day."""
+
+    @property
+    def cutoffs(self) -> tuple[date, ...]:
+        """Labelled cutoffs, earliest first."""
+        return tuple(self.returners)
 
 
 @dataclass(frozen=True)
@@ -87,9 +94,23 @@ def read_shop(warehouse: Warehouse) -> Shop:
             "`clv transform`."
         )
     shop = warehouse.query("select * from raw.shop").to_pylist()[0]
-    cutoffs = warehouse.query("select * from marts.cutoffs order by cutoff_date").to_pylist()
+    cutoffs = warehouse.query(
+        """
+        with returns as (
+            select cutoff_date, count(*) as returner_count
+            from marts.customer_snapshots
+            where is_return
+            group by cutoff_date
+        )
+        select cutoffs.*, coalesce(returns.returner_count, 0) as returner_count
+        from marts.cutoffs as cutoffs
+        left join returns on cutoffs.cutoff_date = returns.cutoff_date
+        order by cutoffs.cutoff_date
+        """
+    ).to_pylist()
     first = warehouse.query("select min(purchase_date) as first_purchase_date from marts.purchases").to_pylist()[0]
     as_of_date = cutoffs[0]["as_of_date"]
+    labelled = [cutoff for cutoff in cutoffs if cutoff["is_labelled"]]
     return Shop(
         shop_id=shop["shop_id"],
         source=shop["source"],
@@ -98,7 +119,8 @@ def read_shop(warehouse: Warehouse) -> Shop:
         first_purchase_date=first["first_purchase_date"],
         as_of_date=as_of_date,
         horizon_days=int(cutoffs[0]["horizon_days"]),
-        cutoffs=tuple(cutoff["cutoff_date"] for cutoff in cutoffs if cutoff["is_labelled"]),
+        snapshots={each["cutoff_date"]: int(each["customer_count"]) for each in labelled},
+        returners={each["cutoff_date"]: int(each["returner_count"]) for each in labelled},
         customers=next(int(cutoff["customer_count"]) for cutoff in cutoffs if cutoff["cutoff_date"] == as_of_date),
     )
 

@@ -6,7 +6,7 @@ closed before the first test cutoff.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 
@@ -14,6 +14,14 @@ from clv.errors import InputError
 
 MAX_TESTS = 3
 MAX_FOLDS = 3
+
+FEWEST_LABELS = 0.1
+"""A fold judges models if it learns from this part of the returners that the registered model learns from."""
+
+FEW_RETURNERS = (
+    "In every fold before the tests nobody came back, or fewer had come back before it than a tenth of those the "
+    "registered model learns from: defaults without tuning."
+)
 
 
 @dataclass(frozen=True)
@@ -103,8 +111,16 @@ def apart(cutoffs: Sequence[date], horizon_days: int) -> tuple[date, ...]:
     return tuple(reversed(kept))
 
 
-def plan(cutoffs: Sequence[date], *, first_purchase_date: date, as_of_date: date, horizon_days: int) -> Plan:
+def plan(returners: Mapping[date, int], *, first_purchase_date: date, as_of_date: date, horizon_days: int) -> Plan:
     """Which cutoffs train, tune and test, by the length of the history.
+
+    From four horizons on there are as many tests, up to three, as leave a fold to tune on; where not even a single one
+    does, or no fold can judge, there are as many as the history allows, and no tuning.
+
+    Parameters
+    ----------
+    returners
+        How many customers returned after each labelled cutoff.
 
     Raises
     ------
@@ -117,23 +133,42 @@ def plan(cutoffs: Sequence[date], *, first_purchase_date: date, as_of_date: date
             f"The history has {days} days, {first_purchase_date} to {as_of_date}; a horizon of {horizon_days} days "
             f"needs at least {2 * horizon_days}, so load more history or shorten --horizon-days."
         )
+    cutoffs = sorted(returners)
     train = apart(cutoffs, horizon_days)
-    full = days >= 4 * horizon_days
-    spacing = max(1, horizon_days // 3)
-    tests = rolling_origin(cutoffs, horizon_days, until=as_of_date, most=MAX_TESTS if full else 1, spacing_days=spacing)
-    folds = (
-        rolling_origin(cutoffs, horizon_days, until=tests[0].test, most=MAX_FOLDS, spacing_days=spacing)
-        if full and tests
-        else ()
+    if days < 4 * horizon_days:
+        tests = _latest(cutoffs, horizon_days, as_of_date, 1)
+        return Plan(train, tests, (), _short(days, horizon_days, tests), is_short=True)
+    tests = _latest(cutoffs, horizon_days, as_of_date, MAX_TESTS)
+    # a young shop tests at fewer cutoffs, lest nothing closes before the first of them that it could tune on
+    for skipped, first in enumerate(tests):
+        if closed := _latest(cutoffs, horizon_days, first.test, MAX_FOLDS):
+            folds = tuple(fold for fold in closed if _can_judge(fold, train, returners))
+            return Plan(train, tests[skipped:], folds, "") if folds else Plan(train, tests, (), FEW_RETURNERS)
+    return Plan(train, tests, (), _untuned(days))
+
+
+def _latest(cutoffs: Sequence[date], horizon_days: int, until: date, most: int) -> tuple[Fold, ...]:
+    return rolling_origin(cutoffs, horizon_days, until=until, most=most, spacing_days=max(1, horizon_days // 3))
+
+
+def _can_judge(fold: Fold, train: Sequence[date], returners: Mapping[date, int]) -> bool:
+    """Whether a fold says something about the registered model, which learns from the cutoffs `train`.
+
+    From a handful of returners XGBoost learns nothing, and what starts from BG/NBD stays there: a fold with so few
+    would speak for such models just where they are not yet what they will be.
+    """
+    in_fold, in_the_end = (sum(returners[cutoff] for cutoff in cutoffs) for cutoffs in (fold.train, train))
+    return returners[fold.test] > 0 and in_fold >= max(1.0, FEWEST_LABELS * in_the_end)
+
+
+def _untuned(days: int) -> str:
+    return (
+        f"The history of {days} days leaves no cutoff to tune on before the first test: defaults without tuning "
+        "until it is some weeks longer."
     )
-    return Plan(train, tests, folds, _note(days, horizon_days, full=full, tests=tests, folds=folds), not full)
 
 
-def _note(days: int, horizon_days: int, *, full: bool, tests: Sequence[Fold], folds: Sequence[Fold]) -> str:
-    if full and folds:
-        return ""
-    if full:
-        return "No earlier cutoff is left to tune on: defaults without tuning."
+def _short(days: int, horizon_days: int, tests: Sequence[Fold]) -> str:
     had = f"The history has {days} days; the full protocol needs {4 * horizon_days} for a horizon of {horizon_days}"
     if not tests:
         return f"{had}: defaults without tuning, no out-of-time test, too little history to judge."

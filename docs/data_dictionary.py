@@ -29,7 +29,7 @@ PREDICTIONS = {
     "expected_value": "The product of the two, in currency.",
     "value_if_return_low": "Lower end of the 80 % interval of what a returning customer spends; null by a baseline.",
     "value_if_return_high": "Its upper end.",
-    "percentile": "Whole percent of customers whose expected value is at most this one's; null by a baseline.",
+    "percentile": "Whole percent of customers whose expected value is at most this one's; null if all are alike.",
     "as_of_date": "The last day that was known.",
     "horizon_days": "Length of the window after it, in days.",
     "scored_by": "What predicted: a version of the registry, or a baseline where no model may.",

@@ -21,7 +21,7 @@ from clv.models.model import Model
 from clv.models.recipe import Recipe
 from clv.predictor import Predictor
 from clv.snapshots import Shop, Snapshots
-from clv.splits import Fold, apart
+from clv.splits import Fold
 from experiments import report
 from experiments.choices import Cutoffs
 from experiments.protocol import shop_tags
@@ -123,7 +123,7 @@ def _tests(shop: Shop, horizon_days: int, cutoffs: Cutoffs | None) -> tuple[Fold
     possible = {fold.test: fold for fold in folds(closed(shop.cutoffs, horizon_days, shop.as_of_date), horizon_days)}
     if not possible:
         return ()
-    chosen = cutoffs.among(list(possible)) if cutoffs else apart(list(possible), horizon_days)[-MOST_CUTOFFS:]
+    chosen = (cutoffs or Cutoffs(latest=MOST_CUTOFFS)).among(list(possible), horizon_days)
     return tuple(possible[cutoff] for cutoff in chosen)
 
 

@@ -11,6 +11,7 @@ from clv.models.recipe import Recipe
 from clv.money import money
 from clv.slices import FEWEST_RETURNERS
 from experiments.report import in_table, metric_table, verdict, with_interval
+from experiments.total import doubt
 from experiments.tracking import MODEL as NAME
 
 MOST_FEATURES = 10
@@ -171,7 +172,7 @@ def _total(about: Mapping[str, Any]) -> list[str]:
         "",
         f"All customers together are expected to spend {money(level['total'], 0)} {about['currency']}, with "
         f"{about['interval_level']:.0%} certainty {money(level['total_low'], 0)} to {money(level['total_high'], 0)}. "
-        f"{level['note']}",
+        f"{level['note']} {doubt(level)}".strip(),
     ]
 
 

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from clv.errors import InputError
 from clv.models.recipe import Recipe
+from clv.splits import apart
 
 if TYPE_CHECKING:
     from experiments.workspace import Workspace
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Cutoffs:
-    """A choice of cutoffs: the latest `latest` of them, or those of `days`.
+    """A choice of cutoffs: the latest `latest` that lie apart, or those of `days`.
 
     Examples
     --------
@@ -42,17 +43,19 @@ class Cutoffs:
             return cls(latest=int(text))
         return cls(days=tuple(sorted({date.fromisoformat(day.strip()) for day in text.split(",")})))
 
-    def among(self, there: Sequence[date]) -> tuple[date, ...]:
+    def among(self, there: Sequence[date], horizon_days: int) -> tuple[date, ...]:
         """Choose from the cutoffs that are there, earliest first.
+
+        Days that were named are taken as they are; of a number of them none repeats what its neighbour says.
 
         Raises
         ------
         InputError
             If a day is none of them.
         """
-        ordered = tuple(sorted(there))
         if self.latest is not None:
-            return ordered[-self.latest :]
+            return apart(there, horizon_days)[-self.latest :]
+        ordered = sorted(there)
         missing = [day for day in self.days if day not in ordered]
         if missing:
             raise InputError(

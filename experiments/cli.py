@@ -10,6 +10,7 @@ import atexit
 import errno
 import gc
 import os
+import shlex
 import signal
 import sys
 import tempfile
@@ -306,7 +307,12 @@ def synth(
             progress=lambda done, total: step.update("", done, total),
         )
         step.note = f"{summary.customers:,} customers, {summary.orders:,} orders -> {folder}"
-    _done(workspace, summary, f"Synthetic shop in {folder}; its truth is in {folder / 'truth'}.")
+    _done(
+        workspace,
+        summary,
+        f"Synthetic shop in {summary.data}; its truth is in {summary.truth}.\n"
+        f"Next: clv run {shlex.quote(str(summary.data))} --source {shape}",
+    )
 
 
 @app.command(rich_help_panel=MODELS)
@@ -479,7 +485,8 @@ def score(
 
     workspace = _workspace(context)
     result = predict(workspace, predictions=predictions, only_table=table)
-    _done(workspace, result, f"{result.customers:,} predictions in {result.path or 'marts.customer_predictions'}")
+    where = f"{result.customers:,} predictions in {result.path or 'marts.customer_predictions'}"
+    _done(workspace, result, f"{result.summary}\n{where}")
 
 
 @app.command(rich_help_panel=MODELS)
@@ -541,12 +548,18 @@ def run(
     )
     report.show(workspace.console, result.trained.facts)
     if result.refused:
-        workspace.console.warn(f"{result.refused} Predictions are by {result.scored.scored_by}.")
+        bare = "" if result.scored.scored_by.startswith("version") else ", which knows no interval of a single customer"
+        workspace.console.warn(f"{result.refused} Predictions are by {result.scored.scored_by}{bare}.")
     facts = {
         "version": result.trained.version,
         "run_id": result.trained.run_id,
         "predictions": result.scored.path,
         "customers": result.scored.customers,
+        "expected_value": result.scored.expected_value,
+        "expected_value_low": result.scored.expected_value_low,
+        "expected_value_high": result.scored.expected_value_high,
+        "interval_level": result.scored.interval_level,
+        "currency": result.scored.currency,
         "scored_by": result.scored.scored_by,
         "refused": result.refused,
         "evaluation": result.trained.facts,
@@ -554,6 +567,7 @@ def run(
     _done(
         workspace,
         facts,
+        f"{result.scored.summary}\n"
         f"{result.scored.customers:,} predictions by {result.scored.scored_by} in {result.scored.path}\n"
         "Look at it: clv ui (MLflow), clv serve (API), clv app (Streamlit)",
     )

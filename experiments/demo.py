@@ -50,7 +50,7 @@ def demo(workspace: Workspace, *, customers: int) -> dict[str, Any]:
     home = workspace.settings.home
     clv = ("" if home == Path(".clv").absolute() else f"CLV_HOME={shlex.quote(str(home))} ") + ".venv/bin/clv"
     console.say(
-        f"\nPredictions of all {result.scored.customers:,} customers: {result.scored.path}\n"
+        f"\n{result.scored.summary}\nPredictions of all {result.scored.customers:,} customers: {result.scored.path}\n"
         f"Done in {time.monotonic() - started:.0f} s. The shop is synthetic. Now explore:\n"
         f"  {clv} ui      MLflow: runs, plots, models     http://127.0.0.1:5000\n"
         f"  {clv} serve   API with its documentation      http://127.0.0.1:8000/docs\n"

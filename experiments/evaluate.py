@@ -65,7 +65,7 @@ def at_cutoffs(shop: Shop, cutoffs: Cutoffs) -> Plan:
     def before(test: date) -> Sequence[date]:
         return [cutoff for cutoff in shop.cutoffs if cutoff + horizon <= test]
 
-    chosen = cutoffs.among([cutoff for cutoff in shop.cutoffs if before(cutoff)])
+    chosen = cutoffs.among([cutoff for cutoff in shop.cutoffs if before(cutoff)], shop.horizon_days)
     if not chosen:
         raise InputError(
             f"No cutoff has both a closed label and an earlier one to train on; load more history than "

@@ -74,6 +74,10 @@ def learn(
         except RefusedError as error:
             refused = str(error)
         scored = _score(workspace, shop, trained, refused, target)
+        ends = {
+            "total_expected_value_low": scored.expected_value_low,
+            "total_expected_value_high": scored.expected_value_high,
+        }
         parent.log(
             params={
                 "horizon_days": shop.horizon_days,
@@ -84,6 +88,7 @@ def learn(
             metrics={
                 "customers": shop.customers,
                 "total_expected_value": scored.expected_value,
+                **{name: end for name, end in ends.items() if end is not None},
                 **report.headline(trained.facts),
             },
             tags={

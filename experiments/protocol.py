@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from clv.errors import InputError
 from clv.models.recipe import Recipe, default_recipe
-from clv.snapshots import Shop
+from clv.snapshots import MOST_ROWS, Shop
 from clv.splits import Plan, plan
 from experiments.workspace import Workspace
 
@@ -22,7 +22,7 @@ def protocol_of(shop: Shop) -> Plan:
             f"The shop has {shop.customers} customer by {shop.as_of_date}; a model needs several, so load more of them."
         )
     return plan(
-        shop.cutoffs,
+        shop.returners,
         first_purchase_date=shop.first_purchase_date,
         as_of_date=shop.as_of_date,
         horizon_days=shop.horizon_days,
@@ -31,19 +31,15 @@ def protocol_of(shop: Shop) -> Plan:
 
 def untuned_recipe(workspace: Workspace) -> Recipe:
     """The default recipe for this shop."""
-    protocol = protocol_of(workspace.shop())
-    return default_recipe(is_short=protocol.is_short, returners=count_returners(workspace, protocol))
+    shop = workspace.shop()
+    protocol = protocol_of(shop)
+    return default_recipe(is_short=protocol.is_short, returners=count_returners(shop, protocol))
 
 
-def count_returners(workspace: Workspace, protocol: Plan) -> int:
-    """How many labels of who returned the registered model learns from."""
-    if not protocol.train:
-        return 0
-    days = ", ".join(f"date '{cutoff}'" for cutoff in protocol.train)
-    [found] = workspace.warehouse.query(
-        f"select count(*) as returners from marts.customer_snapshots where is_return and cutoff_date in ({days})"
-    ).to_pylist()
-    return int(found["returners"])
+def count_returners(shop: Shop, protocol: Plan) -> int:
+    """How many labels of who returned the registered model learns from: of a very large shop those in its sample."""
+    share = MOST_ROWS / max(sum(shop.snapshots[cutoff] for cutoff in protocol.cutoffs), 1)
+    return round(min(share, 1.0) * sum(shop.returners[cutoff] for cutoff in protocol.train))
 
 
 def shop_tags(shop: Shop) -> dict[str, object]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from clv.bootstrap import LEVEL, Interval, share
 from clv.evaluation import BTYD, MODEL, Evaluation
 from clv.metrics import METRICS, decile_table
+from experiments.total import doubt
 from experiments.truth import ORACLE
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ def log_level(run: Run, level: Mapping[str, Any]) -> None:
     }
     if level["windows"]:
         metrics["level_coverage"] = level["windows_covered"] / level["windows"]
-    run.log(metrics=metrics, tags={"clv.level": level["note"]})
+    run.log(metrics=metrics, tags={"clv.level": f"{level['note']} {doubt(level)}".strip()})
     for step, window in enumerate(level["record"]):
         names = ("forecast", "low", "high", "spent")
         run.log(metrics={f"level/{name}": window[name] for name in names}, step=step)

@@ -20,11 +20,12 @@ from clv.home import disk_errors, remove, replacing
 from clv.money import money
 from clv.snapshots import Shop, read_snapshots, stream_snapshots
 from clv.warehouse import DuckDBWarehouse
-from experiments import prediction_history
+from experiments import prediction_history, total
 from experiments.workspace import Workspace
 
 if TYPE_CHECKING:
     from clv.forecast import Forecast
+    from clv.level import Level
     from clv.predictor import Predictor
 
 SUFFIXES = (".csv", ".parquet")
@@ -61,11 +62,14 @@ class Scorer:
         Values that it knows of each category; others count as missing.
     level_date
         The as-of day whose forecast its total was brought to.
+    level
+        That forecast in plain numbers, see :meth:`clv.level.Level.to_json`; None if it is not known.
     """
 
     answer: Callable[[pd.DataFrame], pd.DataFrame]
     level_date: date
     vocabulary: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    level: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -79,7 +83,13 @@ class ScoreResult:
     customers
         Rows in it.
     expected_value
-        Total expected value.
+        What they are expected to spend together.
+    expected_value_low, expected_value_high
+        Its interval; None where none is known.
+    interval_level
+        Probability with which that interval holds what will come.
+    currency, as_of_date, horizon_days
+        Of what, and when: in the `horizon_days` after the as-of day.
     scored_by
         ``version N`` or the baseline that stood in.
     warnings
@@ -90,8 +100,24 @@ class ScoreResult:
     path: Path | None
     customers: int
     expected_value: float
+    expected_value_low: float | None
+    expected_value_high: float | None
+    interval_level: float
+    currency: str
+    as_of_date: date
+    horizon_days: int
     scored_by: str
     warnings: tuple[str, ...] = ()
+
+    @property
+    def summary(self) -> str:
+        """What is expected of all customers together, in a sentence."""
+        low, high = self.expected_value_low, self.expected_value_high
+        ends = None if low is None or high is None else (low, high)
+        return (
+            f"Expected spend of these {self.customers:,} customers in the {self.horizon_days} days after "
+            f"{self.as_of_date}: {total.amount(self.expected_value, ends, self.currency, self.interval_level)}."
+        )
 
 
 def check_predictions_path(path: Path) -> Path:
@@ -128,14 +154,27 @@ def score(workspace: Workspace, *, predictions: Path | None = None, only_table: 
     shop = workspace.shop()
     version = workspace.registry.production()
     if version is None:
-        raise InputError(
-            "No model is in stage Production; train and promote one first with `clv train`, `clv promote`."
-        )
+        raise InputError(_nothing_to_score_with(workspace, shop))
     predictor = load_predictor(workspace, version.number)
     check_same(predictor, workspace, shop, f"Version {version.number} in Production")
     if target is None and not only_table:
         target = default_path(workspace)
     return _write(workspace, shop, scorer(predictor), f"version {version.number}", target)
+
+
+def _nothing_to_score_with(workspace: Workspace, shop: Shop) -> str:
+    """Why, and what to do about it: the newest version of this shop may wait for a person."""
+    waiting = [version for version in workspace.registry.versions() if version.is_of(shop)]
+    if not waiting:
+        return "No model is in stage Production; train and promote one first with `clv train`, `clv promote`."
+    number, is_refused = waiting[-1].number, waiting[-1].tags.get("clv.gate") == "refused"
+    found = (
+        f"the gate refused version {number}, and gate/version-{number}.html of its run says why; put it there all the "
+        f"same with `clv promote {number} --force --reason WHY`, or train another one with `clv run`"
+        if is_refused
+        else f"version {number} is registered but not there; put it there with `clv promote {number}`"
+    )
+    return f"No model is in stage Production: {found}."
 
 
 def default_path(workspace: Workspace) -> Path:
@@ -146,21 +185,33 @@ def default_path(workspace: Workspace) -> Path:
 def scorer(predictor: Predictor) -> Scorer:
     """The predictor as a scorer."""
     made = date.fromisoformat(predictor.about["as_of_date"])
-    return Scorer(lambda frame: predictor.table(predictor.predict_parts(frame)), made, predictor.encoder.vocabulary)
+    return Scorer(
+        lambda frame: predictor.table(predictor.predict_parts(frame)),
+        made,
+        predictor.encoder.vocabulary,
+        predictor.about.get("level"),
+    )
 
 
 def baseline_scorer(workspace: Workspace, shop: Shop, name: str) -> Scorer:
-    """A baseline as a scorer, its total brought to the shop's forecast: no interval, no percentile."""
+    """A baseline as a scorer, its total brought to the shop's forecast: of a single customer it knows no interval."""
+    import numpy as np
+
     from clv.evaluation import fit_baseline
-    from clv.predictor import at_level
+    from clv.level import INTERVAL_LEVEL
+    from clv.predictor import at_level, percentile
 
     today = read_snapshots(workspace.warehouse, workspace.contract, [shop.as_of_date]).frame
     baseline = fit_baseline(name, workspace.snapshots(shop.cutoffs), today, shop.horizon_days)
-    predicted = float(baseline.predict_parts(today).expected_value.sum())
-    level = _forecast(workspace, shop).total / predicted if predicted > 0 else 1.0
+    bare = baseline.predict_parts(today)
+    level, predicted = _level(workspace, shop), float(bare.expected_value.sum())
+    factor = level.forecast.total / predicted if predicted > 0 else 1.0
+    expected = at_level(bare, factor).expected_value
+    # customers who are all alike are not ranked
+    ranks = np.percentile(expected, np.arange(101)) if np.ptp(bare.expected_value) else np.empty(0)
 
     def answer(frame: pd.DataFrame) -> pd.DataFrame:
-        parts = at_level(baseline.predict_parts(frame), level)
+        parts = at_level(baseline.predict_parts(frame), factor)
         return pd.DataFrame(
             {
                 "p_return": parts.p_return,
@@ -168,19 +219,19 @@ def baseline_scorer(workspace: Workspace, shop: Shop, name: str) -> Scorer:
                 "expected_value": parts.expected_value,
                 "value_if_return_low": float("nan"),
                 "value_if_return_high": float("nan"),
-                "percentile": float("nan"),
+                "percentile": percentile(parts.expected_value, ranks),
             }
         )
 
-    return Scorer(answer, shop.as_of_date)
+    return Scorer(answer, shop.as_of_date, level=level.to_json(INTERVAL_LEVEL, factor))
 
 
-def _forecast(workspace: Workspace, shop: Shop) -> Forecast:
+def _level(workspace: Workspace, shop: Shop) -> Level:
     """What the shop as a whole will spend, by its own history."""
     from clv.ledger import read_ledger
     from clv.level import fit_level
 
-    return fit_level(read_ledger(workspace.warehouse), shop.as_of_date, shop.horizon_days).forecast
+    return fit_level(read_ledger(workspace.warehouse), shop.as_of_date, shop.horizon_days)
 
 
 def check_same(predictor: Predictor, workspace: Workspace, shop: Shop, what: str) -> None:
@@ -247,19 +298,21 @@ def write(
 
 def _write(workspace: Workspace, shop: Shop, scorer: Scorer, scored_by: str, path: Path | None) -> ScoreResult:
     """The same; without a path only the table."""
+    from clv.level import INTERVAL_LEVEL
+
     with (
         workspace.console.step("score") as step,
         workspace.home.writing("score"),
         disk_errors(path or workspace.home.root),
         _scratch(workspace) as (collected, connection),
     ):
-        done, total = 0, 0.0
+        done, expected = 0, 0.0
         unknown: dict[str, set[str]] = {}
         with pa.ipc.new_stream(str(collected), _ANSWERS) as answers:
             for batch in _answers(workspace, shop, scorer, scored_by, unknown):
                 answers.write_table(batch)
                 done += batch.num_rows
-                total += float(batch["expected_value"].to_numpy().sum())
+                expected += float(batch["expected_value"].to_numpy().sum())
                 step.update("", done, shop.customers)
         past = prediction_history.path_of(workspace.home, shop.as_of_date, shop.horizon_days, scored_by)
         has_seen_it = scorer.level_date > shop.as_of_date
@@ -282,21 +335,34 @@ def _write(workspace: Workspace, shop: Shop, scorer: Scorer, scored_by: str, pat
             "that it predicts here, so these predictions are not kept for `clv monitor` and don't show how good it is."
         )
     if scorer.level_date != shop.as_of_date:
-        warnings += _old_level(_forecast(workspace, shop), total, scorer.level_date, shop.currency)
+        warnings += _old_level(_level(workspace, shop).forecast, expected, scorer.level_date, shop.currency)
     for warning in warnings:
         workspace.console.warn(warning)
-    return ScoreResult(path, done, total, scored_by, tuple(warnings))
+    low, high = total.interval(scorer.level, expected) or (None, None)
+    return ScoreResult(
+        path=path,
+        customers=done,
+        expected_value=expected,
+        expected_value_low=low,
+        expected_value_high=high,
+        interval_level=INTERVAL_LEVEL,
+        currency=shop.currency,
+        as_of_date=shop.as_of_date,
+        horizon_days=shop.horizon_days,
+        scored_by=scored_by,
+        warnings=tuple(warnings),
+    )
 
 
-def _old_level(today: Forecast, total: float, level_date: date, currency: str) -> list[str]:
+def _old_level(today: Forecast, expected: float, level_date: date, currency: str) -> list[str]:
     """A warning if predictions at the level of another day sum to what today's forecast holds for unlikely."""
     from clv.level import INTERVAL_LEVEL
 
     low, high = today.interval(INTERVAL_LEVEL)
-    if low <= total <= high:
+    if low <= expected <= high:
         return []
     return [
-        f"Season and drift are the model's, of {level_date}: predictions sum to {money(total, 0)} {currency}, where "
+        f"Season and drift are the model's, of {level_date}: predictions sum to {money(expected, 0)} {currency}, where "
         f"the shop's history says {money(today.total, 0)} ({money(low, 0)} to {money(high, 0)}); train a new model "
         "with `clv run`."
     ]

@@ -24,7 +24,7 @@ from clv.predictor import Contributions, Predictor
 from clv.snapshots import Shop, Snapshots, read_snapshots
 from clv.splits import Plan
 from clv.transform import serving_sql
-from experiments import report
+from experiments import report, total
 from experiments.card import card
 from experiments.page import html_page
 from experiments.protocol import protocol_of, shop_tags
@@ -96,6 +96,7 @@ def train(workspace: Workspace, *, recipe: Recipe, parent: Run | None = None) ->
                 today=today,
                 horizon_days=shop.horizon_days,
             )
+            step.update("bootstrap")
             facts = report.facts(evaluation, protocol.note)
             predictor, sample, contributions = _assemble(
                 workspace, shop, protocol, model, closed, today, evaluation, facts
@@ -104,11 +105,14 @@ def train(workspace: Workspace, *, recipe: Recipe, parent: Run | None = None) ->
             if evaluation.cutoffs:
                 report.log_evaluation(run, evaluation, facts, is_short=protocol.is_short)
             report.log_level(run, predictor.about["level"])
+            doubt = total.doubt(predictor.about["level"])
             version = _log(workspace, run, shop, predictor, sample, contributions, evaluation)
             run.rename(f"version {version}: {recipe.family} H={shop.horizon_days}")
             chosen = recipe.with_share(model.predictor_.covariate_weight)
             run.log(tags={"clv.version": version, "clv.chosen": chosen.describe()})
         step.note = f"version {version}, {len(closed.frame):,} snapshots at {len(protocol.train)} cutoffs"
+    if doubt:
+        workspace.console.warn(doubt)
     return TrainResult(version, run.id, recipe, evaluation, facts)
 
 

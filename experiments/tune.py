@@ -25,7 +25,7 @@ from clv.bootstrap import Difference, Outcome, Verdict, paired, resample
 from clv.deviance import explained
 from clv.metrics import normalized_gini
 from clv.models.covariates import fit_covariates
-from clv.models.hurdle import CUSTOMER_FOLDS, Binned, bin_rows, customer_folds, fit_boosters, make_encoder
+from clv.models.hurdle import CUSTOMER_FOLDS, Binned, bin_rows, customer_folds, fit_bags, make_encoder
 from clv.models.model import fit_history
 from clv.models.recipe import COVARIATE_WEIGHT, Recipe
 from clv.predictor import Array, Encoder, Parts, mix, with_chance
@@ -40,9 +40,6 @@ if TYPE_CHECKING:
     import optuna
 
     from experiments.tracking import Run
-
-FEWEST_LABELS = 0.1
-"""A fold with fewer returners to learn from than this share of what the model has in the end judges another model."""
 
 TUNED = "tuned_"
 """Names of candidates that were tuned on the folds begin with it."""
@@ -120,15 +117,17 @@ class FoldData:
 
     def predict(self, recipe: Recipe, *, threads: int, bags: int = 1) -> Parts:
         """What XGBoost alone, fitted by a recipe, predicts of `test`; no bag is fitted twice."""
-        total: Parts | None = None
-        for number in range(bags):
-            if (recipe, number) not in self._predicted:
-                binned = self.binned(recipe.form) if number == 0 else self.bag(recipe.form, number)
-                hurdle = fit_boosters(binned, recipe, seed=self.seed + number, threads=threads)
-                self._predicted[recipe, number] = hurdle.predict_parts(self.test, self.history)
-            parts = self._predicted[recipe, number]
-            total = parts if total is None else mix(total, parts, 1 / (number + 1))
-        assert total is not None
+        missing = [number for number in range(bags) if (recipe, number) not in self._predicted]
+
+        def binned(number: int) -> Binned:
+            return self.binned(recipe.form) if number == 0 else self.bag(recipe.form, number)
+
+        hurdles = fit_bags(binned, recipe, missing, seed=self.seed, threads=threads)
+        for number, hurdle in zip(missing, hurdles, strict=True):
+            self._predicted[recipe, number] = hurdle.predict_parts(self.test, self.history)
+        total = self._predicted[recipe, 0]
+        for number in range(1, bags):
+            total = mix(total, self._predicted[recipe, number], 1 / (number + 1))
         return total
 
     def with_covariates(self, parts: Parts, weight: float) -> Parts:
@@ -225,9 +224,6 @@ def tune(
     ):
         step.update("encoding folds")
         folds = bin_folds(workspace, protocol)
-        if not folds:
-            step.note = "too few customers had returned before the first test cutoff: defaults without tuning"
-            return TuneResult(default, None, None, None, 0, step.note)
         if not study.trials:
             for family in ("hurdle", "offset"):
                 study.enqueue_trial(_default_parameters(family))
@@ -280,16 +276,17 @@ def tune(
                 threads=threads,
                 record=record,
             )
-            step.update("choosing the recipe")
             complete = _complete(study)
             best_trial = max(complete, key=lambda trial: trial.value, default=None)
             found = candidates(
                 default,
                 _best_by_family(complete),
                 folds,
-                returners=count_returners(workspace, protocol),
+                returners=count_returners(shop, protocol),
                 threads=workspace.settings.threads,
+                progress=lambda name: step.update(f"choosing the recipe: bagging {name}"),
             )
+            step.update("choosing the recipe: verdicts")
             best, differences = choose(found, default, [fold.outcome for fold in folds], seed)
             value = best_trial.value if best_trial is not None else None
             of_default = next(
@@ -367,7 +364,13 @@ def search(
 
 
 def candidates(
-    default: Recipe, tuned: Mapping[str, Recipe], folds: Sequence[FoldData], *, returners: int, threads: int
+    default: Recipe,
+    tuned: Mapping[str, Recipe],
+    folds: Sequence[FoldData],
+    *,
+    returners: int,
+    threads: int,
+    progress: Callable[[str], None] = lambda _: None,
 ) -> dict[str, tuple[Recipe, list[Parts]]]:
     """The default recipe and those that may take its place, and what each predicts of every fold, bagged.
 
@@ -379,13 +382,16 @@ def candidates(
         The best recipe found of each family of XGBoost.
     returners
         How many the model has to learn from in the end: more than the folds had, which are earlier.
+    progress
+        Is told what is fitted next.
     """
     seen = [int(np.count_nonzero(fold.is_return)) for fold in folds]
     even = default.history_weight
     # where the share is left to the fit, folds judge with the smaller one: the fit chooses from far more labels
     share = COVARIATE_WEIGHT if default.covariate_weight is None else default.covariate_weight
 
-    def predicted(recipe: Recipe) -> list[Parts]:
+    def predicted(name: str, recipe: Recipe) -> list[Parts]:
+        progress(name)
         return [fold.predict(recipe, threads=threads, bags=recipe.bags) for fold in folds]
 
     def share_with(weight: float, count: int) -> float:
@@ -397,7 +403,7 @@ def candidates(
     if alone[TUNED] == alone[""]:
         del alone[TUNED]
     for stem, recipe in alone.items():
-        trees = predicted(recipe)
+        trees = predicted(f"{stem}hurdle", recipe)
         hurdle = recipe.model_copy(update={"history_weight": even, "covariate_weight": default.covariate_weight})
         told = [fold.with_covariates(parts, share) for parts, fold in zip(trees, folds, strict=True)]
         found[f"{stem}hurdle"] = (hurdle, told)
@@ -410,7 +416,7 @@ def candidates(
             found[f"{stem}blend_{100 * weight:.0f}"] = (blend, mixed)
     for family in ("offset", "tweedie"):
         if family in tuned:
-            found[TUNED + family] = (tuned[family], predicted(tuned[family]))
+            found[TUNED + family] = (tuned[family], predicted(TUNED + family, tuned[family]))
     found["btyd"] = (default.model_copy(update={"family": "btyd"}), [fold.history for fold in folds])
     return found
 
@@ -487,31 +493,13 @@ def choose(
 
 
 def bin_folds(workspace: Workspace, protocol: Plan) -> list[FoldData]:
-    """Encode once every fold that somebody returned in, and that had enough returners to learn from."""
-    needed = sorted({cutoff for fold in protocol.folds for cutoff in (*fold.train, fold.test)})
-    snapshots = workspace.snapshots(needed)
+    """Encode every fold once."""
+    snapshots = workspace.snapshots(sorted({cutoff for fold in protocol.folds for cutoff in (*fold.train, fold.test)}))
     horizon_days = workspace.shop().horizon_days
-    returners = count_returners(workspace, protocol)
-    parts = [(fold.test, snapshots.at(*fold.train), snapshots.at(fold.test)) for fold in protocol.folds]
     return [
-        _fold(workspace, cutoff, train, test, horizon_days)
-        for cutoff, train, test in parts
-        if can_judge(train.is_return, test.is_return, returners)
+        _fold(workspace, fold.test, snapshots.at(*fold.train), snapshots.at(fold.test), horizon_days)
+        for fold in protocol.folds
     ]
-
-
-def can_judge(train: NDArray[np.bool_], test: NDArray[np.bool_], returners: int) -> bool:
-    """Whether a fold says something about a model that has `returners` to learn from in the end.
-
-    From a handful of returners XGBoost learns nothing, and what starts from BG/NBD stays there: a fold with so few
-    would speak for such models just where they are not yet what they will be.
-
-    Parameters
-    ----------
-    train, test
-        Who returned, among the fold's snapshots to learn from and to predict.
-    """
-    return bool(test.any() and np.count_nonzero(train) >= max(1.0, FEWEST_LABELS * returners))
 
 
 def _fold(workspace: Workspace, cutoff: date, train: Snapshots, test: Snapshots, horizon_days: int) -> FoldData:

@@ -146,7 +146,7 @@ class Scored(Answer):
 
 
 class ScoredCustomer(Answer):
-    """A prediction of the last scoring; interval and percentile are null if a baseline stood in."""
+    """A prediction of the last scoring; the interval is null if a baseline stood in."""
 
     customer_id: str
     p_return: float | None

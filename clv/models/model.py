@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import copy
+from dataclasses import replace
 from typing import Self
 
 import numpy as np
@@ -11,7 +13,7 @@ from numpy.typing import NDArray
 from clv.contract import Contract
 from clv.models.btyd import BTYDModel
 from clv.models.covariates import fit_covariates
-from clv.models.hurdle import CUSTOMER_FOLDS, bin_rows, customer_folds, fit_boosters, make_encoder
+from clv.models.hurdle import CUSTOMER_FOLDS, Binned, bin_rows, customer_folds, fit_bags, make_encoder
 from clv.models.recipe import Recipe
 from clv.models.share import covariate_share
 from clv.predictor import CovariateProcess, Encoder, History, Hurdle, Parts, Predictor
@@ -75,43 +77,63 @@ class Model:
         encoder = make_encoder(self.contract, X)
         family = self.recipe.family
         matrix = encoder.encode(X)
-        history = fit_history(encoder, today, horizon_days) if family in ("blend", "offset", "btyd") else None
+        history = self._fit_history(encoder, today, horizon_days)
         start = history.predict_parts(matrix) if history is not None and family == "offset" else None
         customer_id = X["customer_id"].to_numpy(dtype=object)
         fold = customer_folds(customer_id, is_return)
-        hurdles = tuple(
-            fit_boosters(
-                bin_rows(
-                    encoder,
-                    matrix,
-                    is_return,
-                    future_value,
-                    seed=self.seed + bag,
-                    form=self.recipe.form,
-                    start=start,
-                    held_out=fold == bag % CUSTOMER_FOLDS if self.recipe.patience else None,
-                ),
-                self.recipe,
+
+        def binned(bag: int) -> Binned:
+            return bin_rows(
+                encoder,
+                matrix,
+                is_return,
+                future_value,
                 seed=self.seed + bag,
-                threads=self.threads,
+                form=self.recipe.form,
+                start=start,
+                held_out=fold == bag % CUSTOMER_FOLDS if self.recipe.patience else None,
             )
-            for bag in range(self.recipe.bags if family != "btyd" else 0)
-        )
+
+        bags = range(self.recipe.bags if family != "btyd" else 0)
+        hurdles = fit_bags(binned, self.recipe, bags, seed=self.seed, threads=self.threads)
         covariates, share = self._fit_covariates(encoder, matrix, is_return, customer_id, fold, hurdles, horizon_days)
-        self.predictor_ = Predictor(
+        self._learnt = Predictor(
             encoder=encoder,
             hurdles=hurdles,
             about={},
             value_interval=(1.0, 1.0),
-            value_cap=max(
-                float(future_value.max(initial=0.0)), history.model.value_cap if history is not None else 0.0
-            ),
-            history=history,
+            value_cap=float(future_value.max(initial=0.0)),
             history_weight={"blend": self.recipe.history_weight, "btyd": 1.0}.get(family, 0.0),
             covariates=covariates,
             covariate_weight=share,
         )
+        self._assemble(history)
         return self
+
+    @property
+    def can_move_on(self) -> bool:
+        """Whether what it learnt from labels is the same whatever the cutoff to predict from."""
+        return self.recipe.family != "offset"  # whose trees start from the history of that day
+
+    def move_on(self, today: pd.DataFrame, *, horizon_days: int) -> Self:
+        """The model of a later cutoff before which no other label has closed: as :meth:`fit` with the same labels.
+
+        Parameters
+        ----------
+        today
+            As for :meth:`fit`.
+        """
+        moved = copy(self)
+        moved._assemble(self._fit_history(self._learnt.encoder, today, horizon_days))
+        return moved
+
+    def _fit_history(self, encoder: Encoder, today: pd.DataFrame, horizon_days: int) -> History | None:
+        has_one = self.recipe.family in ("blend", "offset", "btyd")
+        return fit_history(encoder, today, horizon_days) if has_one else None
+
+    def _assemble(self, history: History | None) -> None:
+        cap = max(self._learnt.value_cap, history.model.value_cap if history is not None else 0.0)
+        self.predictor_ = replace(self._learnt, history=history, value_cap=cap)
 
     def _fit_covariates(
         self,

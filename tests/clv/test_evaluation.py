@@ -12,7 +12,7 @@ from clv.ledger import Ledger, number
 from clv.level import fit_level
 from clv.models.btyd import BTYDModel
 from clv.models.hurdle import make_encoder
-from clv.models.model import fit_history
+from clv.models.model import Model, fit_history
 from clv.models.recipe import Recipe
 from clv.predictor import Parts, Predictor
 from clv.snapshots import Snapshots
@@ -79,6 +79,27 @@ def test_labels_after_the_training_cutoffs_are_never_used() -> None:
     before, after = run(clean, FOLD), run(Snapshots(frame), FOLD)
     for name in before.parts:
         np.testing.assert_array_equal(before.parts[name][0].expected_value, after.parts[name][0].expected_value)
+
+
+@pytest.mark.parametrize("family", ["blend", "hurdle", "tweedie", "offset", "btyd"])
+def test_what_has_the_same_labels_to_learn_from_is_learnt_once(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """... and says what it would say alone; but an offset model learns from the history of each cutoff as well."""
+    fits: list[str] = []
+    fit = Model.fit
+    monkeypatch.setattr(Model, "fit", lambda self, *a, **k: fits.append(self.recipe.family) or fit(self, *a, **k))
+    data, early, late = snapshots(), FOLD.train, (*FOLD.train, CUTOFFS[2])
+    folds = [Fold(early, CUTOFFS[3]), Fold(early, CUTOFFS[4]), Fold(late, CUTOFFS[4])]
+    recipe = Recipe(family=family, bags=1, trees=20, value_trees=10, covariate_weight=0.3)  # type: ignore[arg-type]
+
+    def tested(*folds: Fold) -> Evaluation:
+        return evaluate(data, CONTRACT, {MODEL: recipe}, folds, horizon_days=HORIZON, seed=1, threads=2)
+
+    together = tested(*folds)
+    assert len(fits) == (3 if family == "offset" else 2)
+    for fold, found in zip(folds, together.parts[MODEL], strict=True):
+        [alone] = tested(fold).parts[MODEL]
+        np.testing.assert_array_equal(found.p_return, alone.p_return)
+        np.testing.assert_array_equal(found.value_if_return, alone.value_if_return)
 
 
 def test_a_cutoff_nobody_returned_after_tests_nothing() -> None:

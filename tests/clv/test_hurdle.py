@@ -1,10 +1,26 @@
+import json
+import signal
+import threading
+
 import numpy as np
 import pandas as pd
 import pytest
+import xgboost as xgb
 
 from clv.contract import Contract, Feature
 from clv.metrics import normalized_gini
-from clv.models.hurdle import CUSTOMER_FOLDS, FEWEST_OTHERS, bin_rows, customer_folds, fit_boosters, make_encoder
+from clv.models import hurdle as hurdle_module
+from clv.models.hurdle import (
+    CUSTOMER_FOLDS,
+    FEWEST_OTHERS,
+    MAX_BIN,
+    Binned,
+    bin_rows,
+    customer_folds,
+    fit_bags,
+    fit_boosters,
+    make_encoder,
+)
 from clv.models.recipe import Recipe
 from clv.predictor import Parts
 
@@ -134,6 +150,83 @@ def test_held_out_customers_say_when_to_stop_and_nothing_else() -> None:
     ).predict_parts(encoder.encode(X))
     assert binned.returns.get_label().sum() == returned[~held_out].sum()
     np.testing.assert_allclose(stopped.predict_parts(encoder.encode(X)).expected_value, fixed.expected_value, rtol=1e-5)
+
+
+def test_bags_are_the_same_side_by_side_and_one_by_one() -> None:
+    X, returned, value = rare(20_000, 0.05, seed=1)
+    encoder = make_encoder(CONTRACT, X)
+    matrix, fold = encoder.encode(X), np.arange(len(X)) % CUSTOMER_FOLDS
+
+    def binned(bag: int) -> Binned:
+        return bin_rows(encoder, matrix, returned, value, seed=3 + bag, held_out=fold == bag)
+
+    recipe = Recipe(trees=60, value_trees=60, patience=10)
+    wanted = [fit_boosters(binned(bag), recipe, seed=3 + bag, threads=1).predict_parts(matrix) for bag in (1, 2, 4)]
+    assert len({parts.expected_value.sum() for parts in wanted}) == 3
+    for threads in (1, 2, 5):
+        found = fit_bags(binned, recipe, (1, 2, 4), seed=3, threads=threads)
+        for hurdle, parts in zip(found, wanted, strict=True):
+            np.testing.assert_array_equal(hurdle.predict_parts(matrix).expected_value, parts.expected_value)
+            for booster in (hurdle.p_return, hurdle.value):
+                assert json.loads(booster.save_config())["learner"]["generic_param"]["nthread"] == str(threads)
+    assert fit_bags(binned, recipe, (), seed=3, threads=2) == ()
+
+
+def test_an_interrupt_waits_for_no_bag(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twenty bags take long; while the second is binned somebody presses Ctrl-C."""
+    X, returned, value = rare(2_000, 0.1, seed=1)
+    encoder = make_encoder(CONTRACT, X)
+    former = signal.signal(signal.SIGINT, signal.default_int_handler)
+    trained: list[int] = []
+    after = hurdle_module._Stop.after_iteration
+    monkeypatch.setattr(
+        hurdle_module._Stop, "after_iteration", lambda self, *at: trained.append(at[1]) or after(self, *at)
+    )
+
+    def binned(bag: int) -> Binned:
+        if bag == 1:
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        return bin_rows(encoder, encoder.encode(X), returned, value, seed=bag)
+
+    recipe = Recipe(trees=5000, value_trees=5000, patience=0, max_depth=12)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            fit_bags(binned, recipe, range(20), seed=3, threads=2)
+    finally:
+        signal.signal(signal.SIGINT, former)
+    assert len(trained) < 5000
+
+
+def test_held_out_customers_need_not_be_binned() -> None:
+    """As they are they are much quicker to ask, and the loss is the same: splits lie on the borders of bins."""
+    X, returned, value = rare(20_000, 0.2, seed=1)
+    X["state"] = np.random.default_rng(2).choice(["RJ", "SP", None], len(X))
+    X.loc[::7, "x"] = np.nan
+    encoder = make_encoder(Contract((*CONTRACT, Feature("state", "category", "", nullable=True))), X)
+    matrix, held_out = encoder.encode(X), np.arange(len(X)) % 5 == 0
+    binned = bin_rows(encoder, matrix, returned, value, seed=3, held_out=held_out)
+    assert binned.held_out is not None
+    as_they_are, _ = binned.held_out()
+    same = xgb.QuantileDMatrix(
+        matrix[held_out],
+        label=returned[held_out],
+        ref=binned.returns,
+        max_bin=MAX_BIN,
+        feature_names=binned.returns.feature_names,
+        feature_types=binned.returns.feature_types,
+        enable_categorical=True,
+    )
+    found: dict[str, dict[str, list[float]]] = {}
+    xgb.train(
+        {"objective": "binary:logistic", "max_bin": MAX_BIN},
+        binned.returns,
+        40,
+        evals=[(as_they_are, "plain"), (same, "binned")],
+        evals_result=found,
+        verbose_eval=False,
+    )
+    assert found["plain"] == found["binned"]
+    assert len(set(found["binned"]["logloss"])) > 30
 
 
 def test_with_too_few_returners_to_hold_any_out_there_are_few_rounds() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from clv.forecast import Forecast, forecast
 from clv.ledger import Ledger, number
-from clv.level import PRIOR_WINDOWS, Level, Window, fit_level, track_record
+from clv.level import DOUBT, LARGEST_SURPRISE, PRIOR_WINDOWS, Level, Window, corrected, fit_level, track_record
 
 START = date(2014, 1, 1)
 CUTOFF = START + timedelta(days=600)
@@ -29,7 +29,15 @@ def test_the_record_is_of_closed_windows_only(ledger: Ledger, level: Level) -> N
     for window in level.record:
         assert window.forecast.cutoff + timedelta(days=90) <= CUTOFF
         assert window.spent == ledger.spent(window.forecast.cutoff, 90)
-        assert window.forecast == forecast(ledger, window.forecast.cutoff, 90)
+    first = level.record[-1]  # nothing had closed before it that it could be corrected by
+    assert first.forecast == forecast(ledger, first.forecast.cutoff, 90)
+
+
+def test_each_window_of_the_record_is_corrected_by_those_closed_before_it(ledger: Ledger, level: Level) -> None:
+    tried = track_record(ledger, CUTOFF, 90)
+    for window, plain in zip(level.record, tried, strict=True):
+        before = [one for one in tried if one.forecast.cutoff + timedelta(days=90) <= plain.forecast.cutoff]
+        assert window.forecast == corrected(plain.forecast, before)
 
 
 def test_nothing_after_the_cutoff_is_looked_at(ledger: Ledger, level: Level) -> None:
@@ -45,22 +53,50 @@ def test_a_young_shop_has_no_record(ledger: Ledger) -> None:
     assert "no window of this length has closed" in young.note(0.8, 1.0)
 
 
-@pytest.mark.parametrize(("surprise", "wider"), [(0.0, False), (1.0, None), (3.0, True)])
-def test_the_record_widens_or_narrows_the_interval(
-    ledger: Ledger, monkeypatch: pytest.MonkeyPatch, surprise: float, wider: bool | None
-) -> None:
-    now = forecast(ledger, CUTOFF, 90)
-    past = Forecast(START, 90, 100, 1000.0, 0.2, 0.0, 1.0, 1.0)
-    record = (Window(past, 1000 * np.exp(-0.2 * surprise)),) * 12
-    monkeypatch.setattr("clv.level.track_record", lambda *_: record)
-    found = fit_level(ledger, CUTOFF, 90).forecast
-    scale = np.sqrt((PRIOR_WINDOWS + 4 * surprise**2) / (PRIOR_WINDOWS + 4))  # 12 windows a third of which is new
-    before, after = (each.level_sd**2 + np.log1p(each.chance) for each in (now, found))
-    assert found.total == now.total
-    if wider is False:
-        assert now.level_sd / 2 <= found.level_sd < now.level_sd
+def windows(*surprises: float) -> list[Window]:
+    """Closed windows of 30 days, forecast by so many standard deviations too high."""
+    past = Forecast(START, 30, 100, 1000.0, 0.2, 0.0, 1.0, 1.0)
+    return [Window(past, 1000 * np.exp(-0.2 * surprise)) for surprise in surprises]
+
+
+NOW = Forecast(CUTOFF, 30, 100, 1000.0, 0.3, 0.04, 1.0, 1.0)
+
+
+@pytest.mark.parametrize("spread", [0.0, 1.0, 3.0])
+def test_the_spread_of_the_record_widens_or_narrows_the_interval(spread: float) -> None:
+    found = corrected(NOW, windows(*[spread, -spread] * 6))
+    assert found.total == pytest.approx(NOW.total)
+    before, after = (each.level_sd**2 + np.log1p(each.chance) for each in (NOW, found))
+    scale_squared = (PRIOR_WINDOWS + 12 * spread**2) / (PRIOR_WINDOWS + 12)
+    if spread:
+        assert after == pytest.approx(scale_squared * before)
     else:
-        assert after == pytest.approx(scale**2 * before)
+        assert found.level_sd == NOW.level_sd / 2  # never surer than that
+
+
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_a_bias_beyond_chance_is_taken_off(sign: int) -> None:
+    found = corrected(NOW, windows(*[sign * 2.0] * 12))
+    bias = (2 - DOUBT / np.sqrt(12)) * 12 / (12 + PRIOR_WINDOWS)
+    sd = np.sqrt(NOW.level_sd**2 + np.log1p(NOW.chance))
+    assert np.log(found.total / NOW.total) == pytest.approx(-sign * bias * sd)
+    # the variance of single purchases is proportional to their sum
+    assert found.chance * found.total == pytest.approx(NOW.chance * NOW.total)
+
+
+def test_windows_that_overlap_count_as_fewer() -> None:
+    whole, third = (corrected(replace(NOW, horizon_days=days), windows(*[2.0] * 12)).total for days in (30, 90))
+    assert whole < third < NOW.total
+
+
+def test_a_bias_that_may_be_chance_shifts_nothing() -> None:
+    assert corrected(NOW, windows(*[0.1, -0.05] * 6)).total == NOW.total
+
+
+def test_one_window_out_of_all_proportion_counts_as_no_more_than_a_large_surprise() -> None:
+    usual = [0.5, -0.5, 1.0, -1.0]
+    found, bound = (corrected(NOW, windows(*usual, largest)) for largest in (40.0, LARGEST_SURPRISE))
+    assert (found.total, found.level_sd) == pytest.approx((bound.total, bound.level_sd))
 
 
 def test_what_is_said_of_it_is_plain_json(level: Level) -> None:
@@ -73,3 +109,16 @@ def test_what_is_said_of_it_is_plain_json(level: Level) -> None:
     assert "multiplied by 0.93" in facts["note"]
     assert "has seen this time of the year before" in facts["note"]
     assert f"{facts['windows_covered']} of 12 closed windows" in facts["note"]
+
+
+def test_a_correction_by_the_record_is_told(level: Level) -> None:
+    assert level.to_json(0.8, 1.0)["shift"] == level.shift
+    assert "overestimated, it is multiplied by 0.80" in replace(level, shift=0.8).note(0.8, 1.0)
+    assert "underestimated, it is multiplied by 1.25" in replace(level, shift=1.25).note(0.8, 1.0)
+    assert "estimated" not in replace(level, shift=1.0).note(0.8, 1.0)
+
+
+def test_the_shift_is_the_corrected_total_over_the_plain_one(ledger: Ledger, level: Level) -> None:
+    plain = forecast(ledger, CUTOFF, 90)
+    assert level.forecast == corrected(plain, track_record(ledger, CUTOFF, 90))
+    assert level.shift == level.forecast.total / plain.total

@@ -2,6 +2,7 @@
 
 import json
 from datetime import date, timedelta
+from itertools import pairwise
 from pathlib import Path
 from unittest import mock
 
@@ -148,6 +149,16 @@ def test_it_lies_beside_the_version_that_has_the_recipe(facts: dict, plain: dict
     assert copy["grid"] == facts["grid"]
     assert plain["version"] is None
     assert plain["recipe"] != copy["recipe"]  # made later, it has left the copy alone
+
+
+def test_cutoffs_that_are_asked_for_by_number_lie_apart(lab, plain: dict) -> None:
+    """The last closed window begins on a weekday of its own, a few days after the last Sunday."""
+    cutoffs = read_shop(open_warehouse(Settings(home=lab.home))).cutoffs
+    assert (cutoffs[-1] - cutoffs[-2]).days < 7
+    tested = sorted({date.fromisoformat(cell["cutoff"]) for cell in plain["grid"]})
+    assert len(tested) == 3
+    assert tested[-1] == cutoffs[-1]
+    assert all((after - before).days >= 9 for before, after in pairwise(tested))
 
 
 def test_it_goes_on_where_it_was_stopped(home: Path, plain: dict, clv) -> None:

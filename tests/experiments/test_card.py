@@ -44,7 +44,14 @@ def about(**evaluation: Any) -> dict[str, Any]:
         "recipe": Recipe().model_dump(),
         "cutoffs": ["2017-01-31", "2018-05-31"],
         "interval_level": 0.8,
-        "level": {"total": 29_066.4, "total_low": 20_000.0, "total_high": 41_000.0, "note": "One season was seen."},
+        "level": {
+            "total": 29_066.4,
+            "total_low": 20_000.0,
+            "total_high": 41_000.0,
+            "windows": 12,
+            "windows_covered": 10,
+            "note": "One season was seen.",
+        },
         "evaluation": {
             "note": "",
             "tests": ["2018-04-30", "2018-05-31"],
@@ -103,6 +110,13 @@ def test_the_card_has_what_a_reviewer_looks_for() -> None:
     assert "| 2018-05-31 | 2,100 | 99 | - | - | - |" in page
     assert "achievable" not in page
     assert "Where \\| it went." in page
+
+
+def test_a_total_whose_forecasts_were_often_off_is_doubted() -> None:
+    facts = about()
+    assert "further off" not in card(facts, value_interval=(0.25, 1.75))
+    facts["level"]["windows_covered"] = 2
+    assert "One season was seen. Of 12 closed windows, " in card(facts, value_interval=(0.25, 1.75))
 
 
 def test_amounts_of_a_shop_with_tiny_ones_are_shown() -> None:

@@ -72,6 +72,14 @@ def test_predictions_rank_what_really_happened(chain, predictions: pd.DataFrame)
     assert 0.5 < both["expected_value_y"].sum() / both["future_value"].sum() < 2
 
 
+def test_the_shop_says_how_many_returned_after_each_cutoff(workspace: Workspace) -> None:
+    shop = workspace.shop()
+    found = workspace.snapshots(shop.cutoffs).frame.groupby("cutoff_date")["is_return"].agg(["size", "sum"])
+    assert list(shop.cutoffs) == list(found.index)
+    assert list(shop.snapshots.values()) == list(found["size"])
+    assert list(shop.returners.values()) == list(found["sum"])
+
+
 def test_the_model_is_in_production_by_stage_and_alias(chain, client: MlflowClient) -> None:
     version = client.get_model_version_by_alias("clv", "production")
     assert str(version.version) == chain.result["version"]

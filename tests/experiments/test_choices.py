@@ -22,12 +22,18 @@ THERE = [date(2018, month, 28) for month in (4, 2, 3)]
     ],
 )
 def test_cutoffs_are_the_latest_or_those_named(text: str, chosen: tuple[date, ...]) -> None:
-    assert Cutoffs.parse(text).among(THERE) == chosen
+    assert Cutoffs.parse(text).among(THERE, 30) == chosen
+
+
+def test_of_a_number_of_cutoffs_none_repeats_its_neighbour() -> None:
+    there = [date(2018, 3, 31), date(2018, 4, 30), date(2018, 5, 31), date(2018, 6, 1)]
+    assert Cutoffs(latest=2).among(there, 90) == (date(2018, 4, 30), date(2018, 6, 1))
+    assert Cutoffs(days=(date(2018, 5, 31), date(2018, 6, 1))).among(there, 90) == (date(2018, 5, 31), date(2018, 6, 1))
 
 
 def test_a_day_that_is_no_cutoff_names_those_that_are() -> None:
     with pytest.raises(InputError, match=r"2018-01-01 is no cutoff .* 2018-02-28, 2018-03-28, 2018-04-28"):
-        Cutoffs.parse("2018-01-01").among(THERE)
+        Cutoffs.parse("2018-01-01").among(THERE, 30)
 
 
 @pytest.mark.parametrize("text", ["0", "soon", "2018-02-30", "2018-01-31;2018-02-28"])

@@ -7,6 +7,7 @@ import duckdb
 import numpy as np
 import pandas as pd
 import pytest
+from mlflow import MlflowClient
 
 from clv.ledger import read_ledger
 from clv.level import fit_level
@@ -41,6 +42,38 @@ def test_only_the_table(copy_of_lab, clv, tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(
         pd.read_csv(named, dtype={"customer_id": str}), table[pd.read_csv(named, nrows=0).columns.tolist()]
     )
+
+
+def test_the_total_is_told_with_its_interval_on_screen_and_in_json(copy_of_lab, workspace, clv) -> None:
+    facts, shop = load_predictor(workspace, "1").about["level"], workspace.shop()
+    told = clv(copy_of_lab.home, "--json", "score", "--table").json
+    assert told["expected_value"] == pytest.approx(facts["total"])
+    assert told["expected_value_low"] == pytest.approx(facts["total_low"])
+    assert told["expected_value_high"] == pytest.approx(facts["total_high"])
+    assert (told["interval_level"], told["currency"], told["horizon_days"]) == (0.8, shop.currency, 30)
+    said = clv(copy_of_lab.home, "score", "--table").out
+    assert f"customers in the 30 days after {shop.as_of_date}: {facts['total']:,.0f} {shop.currency} (80% int" in said
+    assert f"interval: {facts['total_low']:,.0f} to {facts['total_high']:,.0f})." in said
+
+
+@pytest.mark.parametrize(
+    ("gate", "words"),
+    [
+        ("refused", ("the gate refused version 1", "gate/version-1.html", "clv promote 1 --force --reason WHY")),
+        ("passed", ("version 1 is registered but not there", "`clv promote 1`")),
+    ],
+)
+def test_where_nothing_is_in_production_the_version_that_waits_is_named(
+    copy_of_lab, clv, gate: str, words: tuple[str, ...]
+) -> None:
+    store = Settings(home=copy_of_lab.home).tracking_uri
+    client = MlflowClient(store, store)
+    client.set_model_version_tag("clv", "1", "clv.gate", gate)
+    with pytest.warns(FutureWarning):
+        client.transition_model_version_stage("clv", "1", "Archived")
+    clv(copy_of_lab.home, "score").refused(2, "No model is in stage Production", *words)
+    client.set_model_version_tag("clv", "1", "clv.shop_id", "another")
+    clv(copy_of_lab.home, "score").refused(2, "No model is in stage Production; train and promote one first")
 
 
 def test_a_category_the_model_never_saw_counts_as_missing_and_is_told(copy_of_lab, clv) -> None:
@@ -99,3 +132,31 @@ def test_a_baseline_that_stands_in_has_the_total_that_history_says(workspace: Wo
     assert answers["expected_value"].sum() == pytest.approx(0.0 if name == "zero" else expected)
     assert answers["p_return"].between(0, 1).all()
     np.testing.assert_allclose(answers["p_return"] * answers["value_if_return"], answers["expected_value"])
+
+
+@pytest.mark.parametrize(("name", "is_ranking"), [("historical_rate", True), ("btyd", True), ("mean", False)])
+def test_a_baseline_that_stands_in_has_percentiles_if_it_ranks_at_all(
+    workspace: Workspace, name: str, is_ranking: bool
+) -> None:
+    """The share of customers at or below, counted here one by one."""
+    shop = workspace.shop()
+    frame = read_snapshots(workspace.warehouse, workspace.contract, [shop.as_of_date]).frame
+    answers = baseline_scorer(workspace, shop, name).answer(frame)
+    assert answers["value_if_return_low"].isna().all()
+    if not is_ranking:
+        assert answers["percentile"].isna().all()
+        return
+    value = answers["expected_value"].to_numpy()
+    share = 100 * np.searchsorted(np.sort(value), value, side="right") / len(value)
+    assert (answers["percentile"] - share).abs().max() < 1.1
+    assert answers["percentile"].max() == 100
+
+
+def test_the_total_of_a_baseline_has_the_interval_of_the_forecast_and_nothing_has_none(workspace: Workspace) -> None:
+    shop = workspace.shop()
+    level = fit_level(read_ledger(workspace.warehouse), shop.as_of_date, shop.horizon_days).forecast
+    told = write(workspace, shop, baseline_scorer(workspace, shop, "btyd"), "baseline btyd")
+    assert (told.expected_value_low, told.expected_value_high) == pytest.approx(level.interval(0.8))
+    nothing = write(workspace, shop, baseline_scorer(workspace, shop, "zero"), "baseline zero")
+    assert (nothing.expected_value, nothing.expected_value_low) == (0, None)
+    assert "no interval is known" in nothing.summary

@@ -231,7 +231,8 @@ def test_refused_by_the_gate_the_model_in_production_predicts(refusing, clv, tmp
     assert done.code == 0, done.err
     assert done.json["scored_by"] == "version 1"
     assert "refused version 2" in done.err
-    assert "Predictions are by version 1" in done.err
+    assert "Predictions are by version 1." in done.err
+    assert done.json["expected_value_low"] < done.json["expected_value"] < done.json["expected_value_high"]
     assert clv(lab.home, "score", "--predictions", tmp_path / "plain.csv").code == 0
     assert out.read_bytes() == (tmp_path / "plain.csv").read_bytes()
     run = runs_of(lab.home, "run")[-1]
@@ -249,9 +250,12 @@ def test_refused_with_nothing_that_fits_the_best_baseline_predicts(refusing, clv
     assert done.code == 0, done.err
     by = done.json["scored_by"]
     assert by.startswith("baseline ")
-    assert f"Predictions are by {by}" in done.err
+    assert f"Predictions are by {by}, which knows no interval of a single customer." in done.err
+    assert done.json["expected_value_low"] < done.json["expected_value"] < done.json["expected_value_high"]
     assert runs_of(lab.home, "run")[-1]["clv.scored_by"] == by
     found = pd.read_parquet(out)
     assert len(found) == done.json["customers"] > 0
     assert found["p_return"].between(0, 1).all()
+    assert found["percentile"].is_monotonic_decreasing
+    assert found["value_if_return_low"].isna().all()
     assert (found["expected_value"] - found["p_return"] * found["value_if_return"]).abs().max() < 1e-9

@@ -118,10 +118,10 @@ def test_a_body_that_does_not_arrive_is_given_up(helpers, registry) -> None:
     settings = registry.serving.model_copy(update={"body_seconds": 0.3})
     with helpers.serving(settings) as client:
         with socket.create_connection(("127.0.0.1", client.base_url.port)) as slow:
+            started = time.monotonic()
             slow.sendall(
                 b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{"
             )
-            started = time.monotonic()
             slow.settimeout(20)
             answer = slow.recv(65536)
         assert answer.startswith(b"HTTP/1.1 408")

@@ -411,7 +411,8 @@ def test_a_parquet_that_unpacks_to_very_much_is_refused(monkeypatch: pytest.Monk
 
 def wide(columns: int) -> pd.DataFrame:
     """A log of so many columns, most of which nobody knows."""
-    return LOG.assign(**{f"extra {number}": None for number in range(columns - LOG.shape[1])})
+    names = [f"extra {number}" for number in range(columns - LOG.shape[1])]
+    return pd.concat([LOG, pd.DataFrame(None, index=LOG.index, columns=names, dtype=object)], axis=1)
 
 
 @pytest.mark.parametrize(("columns", "status"), [(MAX_COLUMNS, 200), (MAX_COLUMNS + 1, 422)])
