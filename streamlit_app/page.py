@@ -53,6 +53,11 @@ def shop_or_hint(api: Client, facts: Mapping[str, Any]) -> shop.Shop | None:
     return found
 
 
+def row() -> DeltaGenerator:
+    """A row for elements side by side; what finds no place in a narrow window goes below."""
+    return st.container(horizontal=True)
+
+
 def figure(place: DeltaGenerator, label: str, value: str, note: str | None = None, *, about: str | None = None) -> None:
     """A number in a frame, with a grey note below it; `about` is shown on demand."""
     place.metric(label, value, note, delta_color="off", delta_arrow="off", help=about, border=True, height="stretch")

@@ -77,28 +77,28 @@ def _show(api: Client, facts: Mapping[str, Any]) -> None:
 
 
 def _show_figures(found: Shop, planned: campaign.Campaign, chosen: int) -> None:
-    say, row, currency = style(), planned.at(chosen), found.currency
+    say, plan, currency = style(), planned.at(chosen), found.currency
     holds = f"The range holds {say.share(found.interval_level)}. {found.totals['note']}"
-    customers, revenue, cost, profit = st.columns(4)
+    row = page.row()
     page.figure(
-        customers,
+        row,
         "Contacted",
         say.number(chosen),
         f"{say.share(chosen / len(found.customers))} of all",
     )
     page.figure(
-        revenue,
+        row,
         f"Their revenue, {found.horizon_days} days",
-        say.money(row["revenue"], currency),
-        f"{say.money(row['revenue_low'], currency)} to {say.money(row['revenue_high'], currency)}",
+        say.money(plan["revenue"], currency),
+        f"{say.money(plan['revenue_low'], currency)} to {say.money(plan['revenue_high'], currency)}",
         about=f"What they are expected to spend. {holds}",
     )
-    page.figure(cost, "Cost of contact", say.money(row["cost"], currency))
+    page.figure(row, "Cost of contact", say.money(plan["cost"], currency))
     page.figure(
-        profit,
+        row,
         "Expected profit",
-        say.money(row["profit"], currency),
-        f"{say.money(row['profit_low'], currency)} to {say.money(row['profit_high'], currency)}",
+        say.money(plan["profit"], currency),
+        f"{say.money(plan['profit_low'], currency)} to {say.money(plan['profit_high'], currency)}",
         about=f"Margin on the expected revenue less the cost of contact. {holds}",
     )
 

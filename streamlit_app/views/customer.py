@@ -87,37 +87,37 @@ def _open(customer_id: str) -> None:
     st.session_state[page.CUSTOMER_KEY] = customer_id
 
 
-def _show_figures(found: Shop, row: Mapping[str, Any]) -> None:
+def _show_figures(found: Shop, customer: Mapping[str, Any]) -> None:
     say, currency, level = style(), found.currency, style().share(found.interval_level)
-    chance, low, high = row["p_return"], row["value_if_return_low"], row["value_if_return_high"]
-    value, returning, spend, rank = st.columns(4)
+    chance, low, high = customer["p_return"], customer["value_if_return_low"], customer["value_if_return_high"]
+    row = page.row()
     page.figure(
-        value,
+        row,
         f"Expected value, {found.horizon_days} days",
-        say.money(row["expected_value"], currency),
+        say.money(customer["expected_value"], currency),
         f"{say.money(chance * low, currency)} to {say.money(chance * high, currency)}",
         about="The chance to return times the value if they do. The range is the chance times the range of that value.",
     )
     page.figure(
-        returning,
+        row,
         "Chance to return",
         say.share(chance),
         f"{say.share(found.totals['return_share'])} on average",
         about=f"Of at least one purchase in the {found.horizon_days} days.",
     )
     page.figure(
-        spend,
+        row,
         "Value if they return",
-        say.money(row["value_if_return"], currency),
+        say.money(customer["value_if_return"], currency),
         f"{say.money(low, currency)} to {say.money(high, currency)}",
         about=f"{level} of the customers who return spend within the range.",
     )
     page.figure(
-        rank,
+        row,
         "Rank",
-        say.number(row["rank"]),
-        f"top {say.share(row['rank'] / len(found.customers))}",
-        about=f"Of {say.number(len(found.customers))} customers by expected value; tier {row['tier']}.",
+        say.number(customer["rank"]),
+        f"top {say.share(customer['rank'] / len(found.customers))}",
+        about=f"Of {say.number(len(found.customers))} customers by expected value; tier {customer['tier']}.",
     )
 
 
@@ -202,21 +202,21 @@ def _show_change(before: Mapping[str, float], after: Mapping[str, float], found:
     say, currency = style(), found.currency
     more_value = after["expected_value"] - before["expected_value"]
     more_chance = after["p_return"] - before["p_return"]
-    value, chance, spend = st.columns(3)
-    value.metric(
+    row = page.row()
+    row.metric(
         "Expected value, if",
         say.money(after["expected_value"], currency),
         say.money(more_value, currency),
         **_direction(more_value),
     )
-    chance.metric(
+    row.metric(
         "Chance to return, if",
         say.share(after["p_return"]),
         f"{say.number(100 * more_chance, 1)} points",
         **_direction(more_chance),
     )
     low, high = after["value_if_return_low"], after["value_if_return_high"]
-    spend.metric(
+    row.metric(
         "Value if they return, if",
         say.money(after["value_if_return"], currency),
         f"{say.money(low, currency)} to {say.money(high, currency)}",

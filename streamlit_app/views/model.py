@@ -86,13 +86,13 @@ def _show_header(facts: Mapping[str, Any], report: Mapping[str, Any]) -> None:
     numbers = style()
     event = _promotion(report, model["version"])
     since = event["at"] if event else facts["promoted_at"]
-    version, ahead, learnt, customers = st.columns(4)
+    row = page.row()
     in_stage = f"Version in {model['stage']}" if model["version"] else "Model"
-    page.figure(version, in_stage, model["version"] or "by its run")
-    page.figure(ahead, "Looks ahead", f"{model['horizon_days']} days")
-    page.figure(learnt, "Has learnt up to", model["as_of_date"])
+    page.figure(row, in_stage, model["version"] or "by its run")
+    page.figure(row, "Looks ahead", f"{model['horizon_days']} days")
+    page.figure(row, "Has learnt up to", model["as_of_date"])
     known = "customers" in about
-    page.figure(customers, "Customers learnt from", numbers.number(about["customers"]) if known else "–")
+    page.figure(row, "Customers learnt from", numbers.number(about["customers"]) if known else "–")
     if event:
         st.markdown(
             f":material/how_to_reg: **Since {_moment(since)}**, {_done(event['kind'])} by **{event['by']}**: "

@@ -59,17 +59,17 @@ def _show_shop(found: Shop) -> None:
 def _show_figures(found: Shop) -> None:
     totals, say, currency = found.totals, style(), found.currency
     count = int(totals["customers"])
-    customers, revenue, returning, best = st.columns(4)
-    page.figure(customers, "Customers", say.number(count))
+    row = page.row()
+    page.figure(row, "Customers", say.number(count))
     page.figure(
-        revenue,
+        row,
         f"Expected revenue, {found.horizon_days} days",
         say.money(totals["expected_value"], currency),
         f"{say.money(totals['expected_value_low'], currency)} to {say.money(totals['expected_value_high'], currency)}",
         about=f"The range holds {say.share(found.interval_level)}. {totals['note']}",
     )
     page.figure(
-        returning,
+        row,
         "Share that will return",
         say.share(totals["return_share"]),
         f"{say.share(totals['expected_returners_low'] / count)} to "
@@ -79,7 +79,7 @@ def _show_figures(found: Shop) -> None:
     )
     few = half(found.customers["expected_value"])
     page.figure(
-        best,
+        row,
         "Hold half of it",
         say.share(few / count),
         f"{say.number(few)} customers",
