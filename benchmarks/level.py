@@ -28,7 +28,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.quality import DATA, cdnow, month_ends, olist_log
-from clv.ledger import EPOCH, Ledger, number
+from clv.ledger import EPOCH, Ledger, Windows, number
 from clv.level import fit_level
 from clv.models.btyd import BTYDModel
 from clv.predictor import Array
@@ -49,9 +49,9 @@ class Log:
     name: str
     rows: pd.DataFrame
 
-    def ledger(self) -> Ledger:
-        """The shop as a whole."""
-        return Ledger.of(self.rows["customer"], self.rows["day"], self.rows["amount"])
+    def ledger(self, windows: Windows) -> Ledger:
+        """The shop as a whole, with the labels of some windows."""
+        return Ledger.of(self.rows["customer"], self.rows["day"], self.rows["amount"], windows)
 
 
 @dataclass(frozen=True)
@@ -104,9 +104,14 @@ def btyd_total(log: Log, cutoff: int, horizon_days: int) -> float:
     return float(BTYDModel().fit(features, horizon_days=horizon_days).predict_parts(features).expected_value.sum())
 
 
+def labelled(cutoff: date, horizon_days: int) -> Windows:
+    """Windows each month back from one, as many as two years have."""
+    return {horizon_days: [cutoff - timedelta(days=30 * back) for back in range(24)]}
+
+
 def window(log: Log, ledger: Ledger, cutoff: date, horizon_days: int) -> Result | None:
     """Forecast one window; None if nobody came back in it, which no ratio can judge."""
-    spent = ledger.spent(cutoff, horizon_days)
+    spent = ledger.labels.get((cutoff, horizon_days), ledger.spent(cutoff, horizon_days))
     if spent <= 0:
         return None
     started = time.perf_counter()
@@ -127,10 +132,10 @@ def window(log: Log, ledger: Ledger, cutoff: date, horizon_days: int) -> Result 
 
 def monthly(log: Log, horizon_days: int, most: int | None) -> Iterator[Result]:
     """Every feasible month end of a log, or the latest `most`."""
-    ledger = log.ledger()
+    ledger = log.ledger({})
     first, last = (EPOCH + timedelta(days=int(day)) for day in (ledger.first.min(), ledger.day.max()))
     for cutoff in month_ends(first, last, horizon_days)[-(most or 0) :]:
-        if (result := window(log, ledger, cutoff, horizon_days)) is not None:
+        if (result := window(log, log.ledger(labelled(cutoff, horizon_days)), cutoff, horizon_days)) is not None:
             yield result
 
 
@@ -211,7 +216,7 @@ def simulated(kind: str, count: int) -> Iterator[Result]:
     """The window after the cutoff of each of `count` simulated shops."""
     for seed in range(count):
         log, cutoff, horizon = small_synthetic(seed) if kind == "synthetic" else other_laws(seed, kind)
-        if (result := window(log, log.ledger(), cutoff, horizon)) is not None:
+        if (result := window(log, log.ledger(labelled(cutoff, horizon)), cutoff, horizon)) is not None:
             yield result
 
 

@@ -93,11 +93,14 @@ class Level:
         Closed windows it was tried out on, the latest first, each corrected by those that had closed before it.
     shift
         What the record has multiplied the total by.
+    floor
+        What it is multiplied by because no label is below 0, see :meth:`clv.ledger.Ledger.floor`; the record, too.
     """
 
     forecast: Forecast
     record: tuple[Window, ...]
     shift: float = 1.0
+    floor: float = 1.0
 
     def covered(self, share: float) -> int:
         """How many windows of the record ended within their interval."""
@@ -113,6 +116,7 @@ class Level:
             "total_high": high,
             "sd": self.forecast.level_sd,
             "shift": self.shift,
+            "floor": self.floor,
             "chance": self.forecast.chance,
             "season": self.forecast.season,
             "season_seen": self.forecast.season_seen,
@@ -142,9 +146,14 @@ class Level:
             if abs(self.shift - 1) >= 0.005
             else ""
         )
+        floor = (
+            f"; as who gives back more than they buy counts as 0, it is multiplied by {self.floor:.2f}"
+            if self.floor >= 1.005
+            else ""
+        )
         return (
-            f"The total is forecast from the shop's own history{shift}, and all purchase rates are multiplied by "
-            f"{factor:.2f} to meet it; {season}; {record}."
+            f"The total is forecast from the shop's own history{shift}{floor}, and all purchase rates are multiplied "
+            f"by {factor:.2f} to meet it; {season}; {record}."
         )
 
 
@@ -154,7 +163,16 @@ def fit_level(ledger: Ledger, cutoff: date, horizon_days: int) -> Level:
     now = forecast(ledger, cutoff, horizon_days)
     found = corrected(now, tried)
     record = [replace(window, forecast=corrected(window.forecast, _closed_by(window, tried))) for window in tried]
-    return Level(found, tuple(record), found.total / now.total)
+    floor = ledger.floor(cutoff, horizon_days)
+    return Level(
+        forecast=replace(found, total=floor * found.total),
+        record=tuple(
+            Window(replace(window.forecast, total=floor * window.forecast.total), floor * window.spent)
+            for window in record
+        ),
+        shift=found.total / now.total,
+        floor=floor,
+    )
 
 
 def corrected(now: Forecast, closed: Sequence[Window]) -> Forecast:

@@ -179,7 +179,13 @@ def load(
                 _refuse_strangers(connection, warehouse, source)
             tell("recording what was loaded")
             _record_files(connection, source, loaded)
-            shop, total_amount = _record_shop(connection, source, currency, time_zone, previous)
+            shop, total_amount, unused = _record_shop(connection, source, currency, time_zone, previous)
+    if unused:
+        notes = [
+            *notes,
+            f"purchases after {shop.as_of_date}, whose days look incomplete and which are not used unless --as-of "
+            f"{shop.last_purchase_date} takes them in: {unused:,}.",
+        ]
     return LoadReport(
         source=source,
         files=tuple(loaded),
@@ -283,7 +289,8 @@ def _record_files(connection: duckdb.DuckDBPyConnection, source: str, loaded: Se
 
 def _record_shop(
     connection: duckdb.DuckDBPyConnection, source: str, currency: str, time_zone: str, previous: Shop | None
-) -> tuple[Shop, Decimal]:
+) -> tuple[Shop, Decimal, int]:
+    """Write the row of ``raw.shop``; the answer is that, the total amount, and the purchases after the as-of day."""
     customers, orders, total_amount = connection.execute(SOURCES[source].TOTALS).fetchall()[0]
     days = connection.execute(SOURCES[source].PURCHASE_DAYS).fetchall()
     if not days:
@@ -292,6 +299,7 @@ def _record_shop(
     counts = np.zeros((last - first).days + 1, dtype=np.int64)
     for day, purchases in days:
         counts[(day - first).days] = purchases
+    as_of_date = default_as_of_day(first, counts)
     # A file loaded again replaces all that it brought before, so its former loads don't count; given twice in one
     # load its rows are there twice.
     sums = connection.execute(
@@ -305,7 +313,7 @@ def _record_shop(
         source=source,
         currency=currency,
         time_zone=time_zone,
-        as_of_date=default_as_of_day(first, counts),
+        as_of_date=as_of_date,
         first_purchase_date=first,
         last_purchase_date=last,
         customer_count=int(customers),
@@ -319,4 +327,4 @@ def _record_shop(
     )
     values = [getattr(shop, name) for name in Shop.__dataclass_fields__]
     connection.execute(f"insert into raw.shop values ({', '.join('?' * len(values))})", values)
-    return shop, total_amount
+    return shop, total_amount, int(counts[(as_of_date - first).days + 1 :].sum())

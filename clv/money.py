@@ -25,8 +25,10 @@ def decimals(amount: float, usual: int = 2) -> int:
     --------
     >>> decimals(4.2), decimals(0.526), decimals(0.00421), decimals(-0.00421, 0), decimals(0.0), decimals(float("nan"))
     (2, 2, 5, 5, 2, 2)
+    >>> decimals(42.0, 0), decimals(4.2, 0), decimals(0.42, 1)
+    (0, 1, 2)
     """
-    if not _LEAST <= abs(amount) < 10 ** -max(usual - 1, 0):
+    if not _LEAST <= abs(amount) < 10.0 ** (1 - usual):
         return usual
     exponent = Decimal(f"{amount:.{_FIGURES - 1}e}").normalize().as_tuple().exponent
     return max(usual, -int(exponent))
@@ -44,8 +46,8 @@ def money(amount: float, usual: int = 2) -> str:
 
     Examples
     --------
-    >>> money(1234.5), money(1234.5, 0), money(0.526), money(0.004213), money(0.4213, 0)
-    ('1,234.50', '1,234', '0.53', '0.00421', '0.421')
+    >>> money(1234.5), money(1234.5, 0), money(0.526), money(0.004213), money(2.347, 0)
+    ('1,234.50', '1,234', '0.53', '0.00421', '2.35')
     """
     return f"{amount:,.{decimals(amount, usual)}f}"
 

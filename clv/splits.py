@@ -18,11 +18,6 @@ MAX_FOLDS = 3
 FEWEST_LABELS = 0.1
 """A fold judges models if it learns from this part of the returners that the registered model learns from."""
 
-FEW_RETURNERS = (
-    "In every fold before the tests nobody came back, or fewer had come back before it than a tenth of those the "
-    "registered model learns from: defaults without tuning."
-)
-
 
 @dataclass(frozen=True)
 class Fold:
@@ -143,7 +138,9 @@ def plan(returners: Mapping[date, int], *, first_purchase_date: date, as_of_date
     for skipped, first in enumerate(tests):
         if closed := _latest(cutoffs, horizon_days, first.test, MAX_FOLDS):
             folds = tuple(fold for fold in closed if _can_judge(fold, train, returners))
-            return Plan(train, tests[skipped:], folds, "") if folds else Plan(train, tests, (), FEW_RETURNERS)
+            if folds:
+                return Plan(train, tests[skipped:], folds, "")
+            return Plan(train, tests, (), _unjudged(has_returners=any(returners[fold.test] for fold in closed)))
     return Plan(train, tests, (), _untuned(days))
 
 
@@ -166,6 +163,15 @@ def _untuned(days: int) -> str:
         f"The history of {days} days leaves no cutoff to tune on before the first test: defaults without tuning "
         "until it is some weeks longer."
     )
+
+
+def _unjudged(*, has_returners: bool) -> str:
+    why = (
+        "fewer customers had come back than a tenth of those the registered model learns from"
+        if has_returners
+        else "nobody came back"
+    )
+    return f"Before the tests {why}: defaults without tuning."
 
 
 def _short(days: int, horizon_days: int, tests: Sequence[Fold]) -> str:

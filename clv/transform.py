@@ -34,6 +34,9 @@ from clv.warehouse import DuckDBWarehouse, Warehouse, open_warehouse, prices
 if TYPE_CHECKING:  # Google's clients take a second to import
     from clv.warehouse.bigquery import BigQueryWarehouse, Estimate
 
+DEFAULT_HORIZON_DAYS = 90
+"""The horizon of the first marts, if none is asked for."""
+
 
 @dataclass(frozen=True)
 class Model:
@@ -138,7 +141,7 @@ def transform(
     settings: Settings,
     *,
     as_of_date: date | None,
-    horizon_days: int,
+    horizon_days: int | None,
     full_refresh: bool = False,
     today: date | None = None,
     progress: Progress | None = None,
@@ -153,7 +156,7 @@ def transform(
     as_of_date
         Last day that counts, at the latest tomorrow; None means the day that ``clv load`` found.
     horizon_days
-        Length of the label window.
+        Length of the label window; None means that of the marts there are, and 90 days where there are none.
     full_refresh
         Build everything anew instead of only the snapshots that have changed.
     today
@@ -170,7 +173,7 @@ def transform(
     home = Home(settings.home, settings.lock_wait_seconds).open()
     warehouse = open_warehouse(settings)
     with home.writing("transform"):
-        shop, as_of_date = _check(warehouse, as_of_date, horizon_days, today)
+        shop, as_of_date, horizon_days = _check(warehouse, as_of_date, horizon_days, today)
         with building(warehouse) as target:
             former = _partitions(target)
             full_refresh = full_refresh or not former
@@ -191,7 +194,7 @@ def transform(
 
 
 def dry_run(
-    settings: Settings, *, as_of_date: date | None, horizon_days: int, full_refresh: bool = False
+    settings: Settings, *, as_of_date: date | None, horizon_days: int | None, full_refresh: bool = False
 ) -> DryRunReport:
     """Ask BigQuery how much ``clv transform`` would scan; nothing is run and nothing is billed.
 
@@ -213,7 +216,7 @@ def dry_run(
 
     assert isinstance(warehouse, BigQueryWarehouse)
     with home.writing("transform --dry-run"):
-        shop, as_of_date = _check(warehouse, as_of_date, horizon_days, None)
+        shop, as_of_date, horizon_days = _check(warehouse, as_of_date, horizon_days, None)
         target = bigquery_target(warehouse)
         nodes, _ = run_dbt(
             settings,
@@ -320,8 +323,13 @@ def _serving_sql_path(home: Home) -> Path:
     return home.dbt_target / "serving_features.sql"
 
 
-def _check(warehouse: Warehouse, as_of_date: date | None, horizon_days: int, today: date | None) -> tuple[Shop, date]:
-    """The shop and the as-of day; it may lie after the last purchase, for that nobody bought since is knowledge too."""
+def _check(
+    warehouse: Warehouse, as_of_date: date | None, horizon_days: int | None, today: date | None
+) -> tuple[Shop, date, int]:
+    """The shop, the as-of day and the horizon.
+
+    The day may lie after the last purchase, for that nobody bought since is knowledge too.
+    """
     shop = read_shop(warehouse)
     if shop is None:
         raise InputError(f"Warehouse {warehouse.address} has no shop loaded; load one first with `clv load PATH`.")
@@ -333,6 +341,8 @@ def _check(warehouse: Warehouse, as_of_date: date | None, horizon_days: int, tod
             f"As-of day {as_of_date} is {'before the first purchase' if as_of_date < first else 'later than tomorrow'};"
             f" expected a day from {first} to {tomorrow}, so choose one with --as-of."
         )
+    if horizon_days is None:
+        horizon_days = _built_horizon(warehouse) or DEFAULT_HORIZON_DAYS
     if horizon_days < 1:
         raise InputError(
             f"Horizon {horizon_days} is not a number of days; expected 1 or more, so change --horizon-days."
@@ -348,7 +358,15 @@ def _check(warehouse: Warehouse, as_of_date: date | None, horizon_days: int, tod
                 else "."
             )
         )
-    return shop, as_of_date
+    return shop, as_of_date, horizon_days
+
+
+def _built_horizon(warehouse: Warehouse) -> int | None:
+    """The horizon that the marts were built with; models were trained for it. None without marts."""
+    if not warehouse.has_table("marts", "cutoffs"):
+        return None
+    rows = warehouse.query("select horizon_days from marts.cutoffs limit 1").to_pylist()
+    return int(rows[0]["horizon_days"]) if rows else None
 
 
 def _partitions(target: Target) -> dict[date, str]:

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 from clv.backtest import SMALLEST_LOSS, Backtest, Fitted, folds, run
 from clv.bootstrap import Interval
 from clv.errors import InputError
-from clv.forecast import forecast
 from clv.home import remove, replacing
 from clv.labels import closed, label, read_activity
 from clv.ledger import read_ledger
+from clv.level import fit_level
 from clv.models.model import Model
 from clv.models.recipe import Recipe
 from clv.predictor import Predictor
@@ -130,7 +130,8 @@ def _tests(shop: Shop, horizon_days: int, cutoffs: Cutoffs | None) -> tuple[Fold
 def _run_all(
     workspace: Workspace, shop: Shop, recipe: Recipe, plans: dict[int, tuple[Fold, ...]], kept: Path, step: Step
 ) -> Iterator[tuple[int, Backtest]]:
-    ledger = read_ledger(workspace.warehouse)
+    windows = {horizon_days: closed(shop.cutoffs, horizon_days, shop.as_of_date) for horizon_days in plans}
+    ledger = read_ledger(workspace.warehouse, windows)
     total = sum(len(tests) for tests in plans.values())
     done = 0
     for horizon_days, tests in plans.items():
@@ -149,7 +150,8 @@ def _run_all(
                 today=today.frame,
                 horizon_days=horizon_days,
             )
-            predictor = forecast(ledger, fold.test, horizon_days).apply(model.predictor_, today.frame)
+            level = fit_level(ledger, fold.test, horizon_days)
+            predictor = level.forecast.apply(model.predictor_, today.frame)
             with replacing(folder) as temporary:
                 predictor.save(temporary)
             return predictor

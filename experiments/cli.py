@@ -69,6 +69,11 @@ def _horizon(text: str) -> int:
     return days
 
 
+def _horizon_if_given(text: str) -> int | None:
+    """The same; empty means not given."""
+    return _horizon(text) if text else None
+
+
 def _file(text: str) -> Path | None:
     """A file to write; empty means not given."""
     if text and Path(text).is_dir():
@@ -107,6 +112,15 @@ Paths = Annotated[
 Source_ = Annotated[Source, typer.Option("--source", help="What kind of raw data PATH holds.")]
 Horizon = Annotated[
     int, typer.Option("--horizon-days", parser=_horizon, metavar="DAYS", help="Days ahead to predict, 1 or more.")
+]
+MartsHorizon = Annotated[
+    int | None,
+    typer.Option(
+        "--horizon-days",
+        parser=_horizon_if_given,
+        metavar="DAYS",
+        help="Days ahead to predict; by default what the marts were built with, at first 90.",
+    ),
 ]
 AsOf = Annotated[
     date | None,
@@ -213,7 +227,7 @@ def load(
 @app.command(rich_help_panel=DATA)
 def transform(
     context: typer.Context,
-    horizon_days: Horizon = 90,
+    horizon_days: MartsHorizon = None,
     as_of: AsOf = None,
     full_refresh: Annotated[bool, typer.Option("--full-refresh", help="Rebuild everything.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="BigQuery: bytes it would scan and their price.")] = False,

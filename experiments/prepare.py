@@ -50,7 +50,7 @@ def load(
 
 
 def transform(
-    workspace: Workspace, *, as_of_date: date | None, horizon_days: int, full_refresh: bool = False
+    workspace: Workspace, *, as_of_date: date | None, horizon_days: int | None, full_refresh: bool = False
 ) -> TransformReport:
     """Build and test the marts."""
     with workspace.console.step("transform") as step:
@@ -62,7 +62,8 @@ def transform(
             progress=step.update,
         )
         step.note = (
-            f"{report.snapshot_count:,} snapshots at {len(report.cutoffs)} cutoffs, {len(report.tests)} tests passed"
+            f"{report.snapshot_count:,} snapshots at {len(report.cutoffs)} cutoffs, {report.horizon_days} days ahead, "
+            f"{len(report.tests)} tests passed"
         )
     workspace.console.note(report.changes)
     silence = (report.as_of_date - report.last_purchase_date).days

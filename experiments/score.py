@@ -231,7 +231,9 @@ def _level(workspace: Workspace, shop: Shop) -> Level:
     from clv.ledger import read_ledger
     from clv.level import fit_level
 
-    return fit_level(read_ledger(workspace.warehouse), shop.as_of_date, shop.horizon_days)
+    return fit_level(
+        read_ledger(workspace.warehouse, {shop.horizon_days: shop.cutoffs}), shop.as_of_date, shop.horizon_days
+    )
 
 
 def check_same(predictor: Predictor, workspace: Workspace, shop: Shop, what: str) -> None:
@@ -248,10 +250,13 @@ def check_same(predictor: Predictor, workspace: Workspace, shop: Shop, what: str
         "contract_fingerprint": ("feature contract", workspace.contract.fingerprint),
     }
     for key, (name, value) in expected.items():
-        if predictor.about[key] != value:
+        had = predictor.about[key]
+        if had != value:
+            is_horizon = key == "horizon_days"
+            back = f", or return to the model's with `clv transform --horizon-days {had}`" if is_horizon else ""
             raise InputError(
-                f"{what} was trained for {name} {predictor.about[key]}, but the warehouse holds {name} {value}; "
-                "train a model for it with `clv train`."
+                f"{what} was trained for {name} {had}, but the warehouse holds {name} {value}; train a model for it "
+                f"with `clv train`{back}."
             )
 
 

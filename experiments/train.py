@@ -133,7 +133,7 @@ def evaluate_recipes(
         horizon_days=shop.horizon_days,
         seed=workspace.settings.seed,
         threads=workspace.settings.threads,
-        ledger=read_ledger(workspace.warehouse) if protocol.tests else None,
+        ledger=read_ledger(workspace.warehouse, {shop.horizon_days: shop.cutoffs}) if protocol.tests else None,
         progress=progress,
     )
     return with_oracle(workspace.home, shop, evaluation)
@@ -170,7 +170,8 @@ def _assemble(
     facts: dict[str, Any],
 ) -> tuple[Predictor, pd.DataFrame, Contributions]:
     """The predictor with all its facts, a seeded sample of today's customers, and what moves their predictions."""
-    level = fit_level(read_ledger(workspace.warehouse), shop.as_of_date, shop.horizon_days)
+    ledger = read_ledger(workspace.warehouse, {shop.horizon_days: shop.cutoffs})
+    level = fit_level(ledger, shop.as_of_date, shop.horizon_days)
     bare = level.forecast.apply(model.predictor_, today)
     parts = bare.predict_parts(today)
     rng = np.random.default_rng(workspace.settings.seed)

@@ -33,8 +33,8 @@ def symbol(currency: str) -> str:
 def decimals_of(amounts: ArrayLike, usual: int = 2) -> int:
     """Decimals for a column of amounts: as usual, more where their mean size would show less than two figures.
 
-    >>> decimals_of([120.5, 0.004]), decimals_of([0.0042, 0.0]), decimals_of([0.42], 0)
-    (2, 4, 2)
+    >>> decimals_of([120.5, 0.004]), decimals_of([0.0042, 0.0]), decimals_of([4.2], 0)
+    (2, 4, 1)
     """
     return decimals(float(np.abs(np.asarray(amounts, dtype=float)).mean()), usual)
 

@@ -43,7 +43,37 @@ def test_what_is_spent_after_a_cutoff_is_that_of_known_customers_less_returns() 
     day = data["day"] - number(C)
     known = set(data.loc[(day <= 0) & (data["amount"] > 0), "customer"])
     window = data[(day > 0) & (day <= 30) & data["customer"].isin(known)]
-    assert ledger.spent(C, 30) == window["amount"].sum()
+    nets = window.groupby("customer")["amount"].sum()
+    assert nets.min() < 0
+    # who has bought but once by the end gives back what no label is lowered by
+    days = data[(data["amount"] > 0) & (day <= 30)].groupby("customer")["day"].nunique()
+    counted = nets[days.reindex(nets.index) > 1]
+    assert ledger.spent(C, 30) == counted.sum()
+
+
+def test_labels_are_those_of_each_customer_none_below_0() -> None:
+    data = rows(1)
+    earlier = C - timedelta(days=30)
+    ledger = Ledger.of(data["customer"], data["day"], data["amount"], {30: [earlier, C]})
+    for cutoff in (earlier, C):
+        day = data["day"] - number(cutoff)
+        known = set(data.loc[(day <= 0) & (data["amount"] > 0), "customer"])
+        window = data[(day > 0) & (day <= 30) & data["customer"].isin(known)]
+        assert ledger.labels[cutoff, 30] == window.groupby("customer")["amount"].sum().clip(lower=0).sum()
+    # the floor is that of windows which had closed by then
+    assert ledger.floor(C, 30) == ledger.labels[earlier, 30] / ledger.spent(earlier, 30) > 1
+    both = sum(ledger.labels.values()) / (ledger.spent(earlier, 30) + ledger.spent(C, 30))
+    assert ledger.floor(C + timedelta(days=30), 30) == both
+    assert ledger.floor(C + timedelta(days=29), 30) == ledger.floor(C, 30)
+    assert ledger.floor(earlier, 30) == ledger.floor(C, 60) == 1.0
+
+
+def test_without_returns_labels_are_what_was_spent() -> None:
+    data = rows(1)
+    data["amount"] = data["amount"].abs()
+    ledger = Ledger.of(data["customer"], data["day"], data["amount"], {30: [C]})
+    assert not ledger.labels
+    assert ledger.floor(C + timedelta(days=60), 30) == 1.0
 
 
 def test_what_was_known_holds_no_later_row() -> None:
@@ -76,6 +106,11 @@ def test_both_engines_sum_up_the_same_ledger(engine: str, request: pytest.Fixtur
     )
     warehouse = open_warehouse(settings)
     warehouse.write_table("intermediate", "int_purchases", table.to_batches(), table.schema)
-    found, expected = read_ledger(warehouse), Ledger.of(data["customer"], data["day"], data["amount"])
+    windows = {30: [C, C - timedelta(days=20)], 60: [C - timedelta(days=30)]}
+    found = read_ledger(warehouse, windows)
+    expected = Ledger.of(data["customer"], data["day"], data["amount"], windows)
+    assert found.labels == pytest.approx(expected.labels)
+    assert len(found.labels) == 3
     for name, values in vars(expected).items():
-        np.testing.assert_allclose(getattr(found, name), values, err_msg=name)
+        if name != "labels":
+            np.testing.assert_allclose(getattr(found, name), values, err_msg=name)

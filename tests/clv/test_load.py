@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import FrozenInstanceError
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -123,6 +123,22 @@ def test_the_report_is_frozen_and_says_what_is_recorded(home: Path) -> None:
     assert (shop.shop_id, shop.fingerprint, shop.as_of_date) == (report.shop_id, report.fingerprint, date(2018, 1, 2))
     with pytest.raises(FrozenInstanceError):
         report.orders = 0  # type: ignore[misc]
+
+
+def test_purchases_after_the_as_of_day_are_told(tmp_path: Path) -> None:
+    days = [date(2018, 1, 1) + timedelta(days=day) for day in range(70)]
+    dense = HEADER + "\n" + "".join(f"c{number},{day},5\n" for day in days for number in range(3))
+    assert load_text(tmp_path / "dense", dense).notes == (
+        "some.csv: columns used: customer = customer, time = date, amount = amount.",
+    )
+    # two customers, one of whom bought twice that day; a return is no purchase
+    tail = "x,2018-04-20,5\nx,2018-04-20,7\ny,2018-05-02,5\ny,2018-05-03,-5\n"
+    report = load_text(tmp_path / "tail", dense + tail)
+    assert (report.as_of_date, report.last_purchase_date) == (days[-1], date(2018, 5, 2))
+    assert (
+        f"purchases after {days[-1]}, whose days look incomplete and which are not used unless --as-of 2018-05-02 "
+        "takes them in: 2."
+    ) in report.notes
 
 
 def test_nothing_loaded_is_no_shop(tmp_path: Path) -> None:

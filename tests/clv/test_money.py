@@ -30,3 +30,20 @@ def test_examples_in_the_documentation_run() -> None:
 )
 def test_small_amounts_keep_their_figures(amount: float, written: str) -> None:
     assert money.money(amount) == written
+
+
+@pytest.mark.parametrize(
+    ("amount", "written"),
+    [
+        (12.34, "12"),
+        (10.0, "10"),
+        (9.999, "10"),
+        (9.95, "9.95"),
+        (2.347, "2.35"),
+        (-1.5, "-1.5"),
+        (2.0, "2"),
+        (0.0, "0"),
+    ],
+)
+def test_whole_amounts_keep_theirs_too(amount: float, written: str) -> None:
+    assert money.money(amount, 0) == written

@@ -20,7 +20,7 @@ from clv.contract import SNAPSHOTS_YAML
 from clv.dbt_runner import Target
 from clv.errors import InputError
 from clv.settings import Settings
-from clv.transform import TransformReport, _partitions, serving_sql, transform
+from clv.transform import DEFAULT_HORIZON_DAYS, TransformReport, _check, _partitions, serving_sql, transform
 from clv.warehouse import open_warehouse
 
 FIRST, LAST = date(2020, 1, 1), date(2020, 12, 30)
@@ -253,6 +253,18 @@ def test_refuses_an_as_of_day_that_cannot_be(settings: Settings, as_of: date, fo
     write_log(settings)
     with pytest.raises(InputError, match=f"As-of day {as_of} is {found}; expected a day from {FIRST} to 2021-03-02"):
         transform(settings, as_of_date=as_of, horizon_days=45, today=date(2021, 3, 1))
+
+
+def test_the_horizon_is_that_of_the_marts_unless_another_is_asked_for(settings: Settings) -> None:
+    path, warehouse = write_log(settings), open_warehouse(settings)
+    assert _check(warehouse, None, None, None)[2] == DEFAULT_HORIZON_DAYS
+    with duckdb.connect(str(path)) as connection:
+        connection.execute("create table marts.cutoffs (horizon_days bigint)")
+    assert _check(warehouse, None, None, None)[2] == DEFAULT_HORIZON_DAYS
+    with duckdb.connect(str(path)) as connection:
+        connection.execute("insert into marts.cutoffs values (45), (45)")
+    assert _check(warehouse, None, None, None)[2] == 45
+    assert _check(warehouse, None, 20, None)[2] == 20
 
 
 def test_needs_a_loaded_shop(settings: Settings) -> None:

@@ -126,7 +126,7 @@ def test_amounts_of_a_shop_with_tiny_ones_are_shown() -> None:
     facts["evaluation"]["models"]["model"] |= {"mae": [0.00042, 0.0004, 0.00044]}
     page = card(facts, value_interval=(0.25, 1.75))
     assert "| 0.00123 BRL |" in page
-    assert "expected to spend 0.421 BRL, with 80% certainty 0.21 to 2. " in page
+    assert "expected to spend 0.421 BRL, with 80% certainty 0.21 to 1.6. " in page
     assert "| MAE | 0.00042 (0.00040 to 0.00044) |" in page
 
 

@@ -32,7 +32,7 @@ def predictor(chain, workspace: Workspace) -> Predictor:
 
 def test_the_ledger_knows_the_totals_of_every_labelled_cutoff(workspace: Workspace) -> None:
     shop = workspace.shop()
-    ledger = read_ledger(workspace.warehouse)
+    ledger = read_ledger(workspace.warehouse, {shop.horizon_days: shop.cutoffs})
     assert ledger.until(shop.as_of_date).customers == shop.customers
     labelled = read_snapshots(workspace.warehouse, workspace.contract, shop.cutoffs).frame
     for cutoff, snapshots in labelled.groupby("cutoff_date"):
@@ -42,7 +42,9 @@ def test_the_ledger_knows_the_totals_of_every_labelled_cutoff(workspace: Workspa
 
 def test_predictions_add_up_to_the_forecast(chain, workspace: Workspace, predictor: Predictor) -> None:
     shop = workspace.shop()
-    level = fit_level(read_ledger(workspace.warehouse), shop.as_of_date, shop.horizon_days)
+    level = fit_level(
+        read_ledger(workspace.warehouse, {shop.horizon_days: shop.cutoffs}), shop.as_of_date, shop.horizon_days
+    )
     facts = predictor.about["level"]
     assert facts == json.loads(json.dumps(level.to_json(0.8, predictor.level)))
     predicted = pd.read_csv(chain.predictions)

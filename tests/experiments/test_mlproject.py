@@ -82,6 +82,10 @@ def test_an_empty_parameter_counts_as_not_given(name: str, project, clv, tmp_pat
     )
 
 
+def test_the_marts_keep_their_horizon(project) -> None:
+    assert "--horizon-days=" in arguments_of(project, "transform")
+
+
 @pytest.mark.timeout(300)
 def test_mlflow_run_and_clv_write_the_same_run(copy_of_lab, repository: Path) -> None:
     lab = copy_of_lab

@@ -15,6 +15,7 @@ def test_a_long_silence_before_the_as_of_day_is_told(silence: int, monkeypatch: 
     report = SimpleNamespace(
         as_of_date=as_of,
         last_purchase_date=date.fromordinal(as_of.toordinal() - silence),
+        horizon_days=90,
         snapshot_count=1,
         cutoffs=(as_of,),
         tests=(),

@@ -56,6 +56,20 @@ def test_the_total_is_told_with_its_interval_on_screen_and_in_json(copy_of_lab, 
     assert f"interval: {facts['total_low']:,.0f} to {facts['total_high']:,.0f})." in said
 
 
+def test_marts_keep_their_horizon_and_a_model_for_another_is_told_how_to_return(copy_of_lab, clv) -> None:
+    done = clv(copy_of_lab.home, "--json", "transform")
+    assert (done.code, done.json["horizon_days"], done.json["built"]) == (0, 30, []), done.err
+    copy_of_lab.sql("update marts.cutoffs set horizon_days = 31")
+    clv(copy_of_lab.home, "score").refused(2, "horizon 30", "horizon 31", "`clv transform --horizon-days 30`")
+
+
+def test_a_model_of_another_shop_is_told_to_train(copy_of_lab, clv) -> None:
+    copy_of_lab.sql("update raw.shop set shop_id = 'another'")
+    answer = clv(copy_of_lab.home, "score")
+    answer.refused(2, "holds shop another; train a model for it with `clv train`.")
+    assert "--horizon-days" not in answer.err
+
+
 @pytest.mark.parametrize(
     ("gate", "words"),
     [
@@ -128,7 +142,9 @@ def test_a_baseline_that_stands_in_has_the_total_that_history_says(workspace: Wo
     shop = workspace.shop()
     frame = read_snapshots(workspace.warehouse, workspace.contract, [shop.as_of_date]).frame
     answers = baseline_scorer(workspace, shop, name).answer(frame)
-    expected = fit_level(read_ledger(workspace.warehouse), shop.as_of_date, shop.horizon_days).forecast.total
+    expected = fit_level(
+        read_ledger(workspace.warehouse, {shop.horizon_days: shop.cutoffs}), shop.as_of_date, shop.horizon_days
+    ).forecast.total
     assert answers["expected_value"].sum() == pytest.approx(0.0 if name == "zero" else expected)
     assert answers["p_return"].between(0, 1).all()
     np.testing.assert_allclose(answers["p_return"] * answers["value_if_return"], answers["expected_value"])
@@ -154,7 +170,9 @@ def test_a_baseline_that_stands_in_has_percentiles_if_it_ranks_at_all(
 
 def test_the_total_of_a_baseline_has_the_interval_of_the_forecast_and_nothing_has_none(workspace: Workspace) -> None:
     shop = workspace.shop()
-    level = fit_level(read_ledger(workspace.warehouse), shop.as_of_date, shop.horizon_days).forecast
+    level = fit_level(
+        read_ledger(workspace.warehouse, {shop.horizon_days: shop.cutoffs}), shop.as_of_date, shop.horizon_days
+    ).forecast
     told = write(workspace, shop, baseline_scorer(workspace, shop, "btyd"), "baseline btyd")
     assert (told.expected_value_low, told.expected_value_high) == pytest.approx(level.interval(0.8))
     nothing = write(workspace, shop, baseline_scorer(workspace, shop, "zero"), "baseline zero")
