@@ -109,7 +109,8 @@ def test_one_customer_with_half_the_revenue_widens_the_interval(make_ledger: Mak
     ledger = make_ledger(6, days=500)
     plain = forecast(ledger, day(400), 60)
     giant = Ledger.of(np.zeros(20), number(START) + 20 * np.arange(20), np.full(20, ledger.amount.sum() / 20))
-    both = Ledger(*(np.concatenate([a, b]) for a, b in zip(vars(ledger).values(), vars(giant).values(), strict=True)))
+    columns = ("first", "day", "is_first", "purchases", "amount", "square")
+    both = Ledger(*(np.concatenate([getattr(ledger, name), getattr(giant, name)]) for name in columns))
     found = forecast(both, day(400), 60)
     assert found.total > plain.total
     assert found.chance > 5 * plain.chance
