@@ -205,6 +205,8 @@ def fit_bags(
             booster.set_param({"nthread": threads})  # it predicts alone
         return hurdle
 
+    if at_once == 1:  # a thread of its own would have to make XGBoost's anew, for each of a search's many fits
+        return tuple(map(fit, bags))
     with ThreadPoolExecutor(at_once) as pool:
         try:
             return tuple(pool.map(fit, bags))
