@@ -3,13 +3,12 @@
 Needs Chromium or Google Chrome, and a home that ``clv run`` or ``clv demo`` has filled. On two cores, browser included:
 ``taskset -c 0,1 .venv/bin/python -m benchmarks.app --home .clv``. Every start is a fresh process with an API of its
 own. "Usable" means that a button was pressed and what it opens was there. ``--public-demo`` also measures what a
-stranger's first visit costs where there is no home at all; ``--pictures docs/images`` takes the pictures of the docs.
+stranger's first visit costs where there is no home at all.
 """
 
 from __future__ import annotations
 
 import argparse
-import io
 import os
 import platform
 import shutil
@@ -23,23 +22,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlencode
 
-import duckdb
 import httpx
 import numpy as np
 import pandas as pd
 import psutil
-from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from benchmarks.pipeline import MEBIBYTE, _resident
+from benchmarks.pipeline import MEBIBYTE, resident
 from benchmarks.record import OUTPUT_HELP, save
-from benchmarks.shops import CDNOW, REPOSITORY
+from benchmarks.shops import CDNOW, REPOSITORY, cdnow
 from clv.machine import usable_cores
-
-PICTURED, PICTURE, SETTLED_SECONDS = (1280, 1400), (1000, 1093), 5
-"""Size of the window, size of its picture in the docs, and how long charts may take to draw."""
+from experiments.demo import free_port
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 PEAK = "app and service in one process, peak"
@@ -78,15 +72,13 @@ class App:
         root = psutil.Process(pid)
         while not done.wait(0.05):
             with suppress(psutil.Error):
-                self.peak = max(self.peak, sum(map(_resident, [root, *root.children(recursive=True)])))
+                self.peak = max(self.peak, sum(map(resident, [root, *root.children(recursive=True)])))
 
 
 @contextmanager
 def app(home: Path) -> Iterator[App]:
     """A fresh process of the app, from when it answers."""
-    from experiments.demo import _free_port
-
-    port = _free_port()
+    port = free_port()
     url = f"http://127.0.0.1:{port}"
     rest = {name: value for name, value in os.environ.items() if not name.startswith(("CLV_", "MLFLOW_"))}
     command = [sys.executable, "-m", "streamlit", "run", "streamlit_app/app.py", "--server.port", str(port)]
@@ -120,9 +112,9 @@ def answers(url: str) -> bool:
 
 
 @contextmanager
-def visitor(browser: Browser, width: int = 1400, height: int = 1000) -> Iterator[Page]:
+def visitor(browser: Browser) -> Iterator[Page]:
     """Somebody who was never there before."""
-    context = browser.new_context(viewport={"width": width, "height": height}, locale="en-US")
+    context = browser.new_context(viewport={"width": 1400, "height": 1000}, locale="en-US")
     page = context.new_page()
     page.set_default_timeout(PATIENCE_SECONDS * 1000)
     yield page
@@ -171,11 +163,9 @@ def visit(browser: Browser, home: Path, log: Path) -> dict[str, float]:
 
 def transactions(folder: Path, rows: int) -> tuple[Path, str]:
     """A log to upload: CDNOW's, which has 69,659 rows, where it is there; else one of random rows."""
-    path = folder / "log.csv"
     if CDNOW.exists():
-        lines = [",".join(line.split()) for line in CDNOW.read_text().splitlines() if line.strip()]
-        path.write_text("customer_id,date,cds,amount\n" + "\n".join(lines[1:]) + "\n")
-        return path, f"the CDNOW log, {len(lines) - 1:,} rows"
+        path = cdnow(folder)
+        return path, f"the CDNOW log, {len(path.read_text().splitlines()) - 1:,} rows"
     draw = np.random.default_rng(1)
     days = pd.Timestamp("2018-01-01") + pd.to_timedelta(draw.integers(0, 540, rows), unit="D")
     log = pd.DataFrame(
@@ -185,6 +175,7 @@ def transactions(folder: Path, rows: int) -> tuple[Path, str]:
             "amount": draw.gamma(2.0, 30.0, rows).round(2) + 1,
         }
     )
+    path = folder / "log.csv"
     log.to_csv(path, index=False)
     return path, f"{rows:,} random rows"
 
@@ -199,28 +190,6 @@ def public_demo(browser: Browser, folder: Path) -> Iterator[list[str]]:
         numbers(page)
         yield line("public demo ready", [clock.seconds])
     yield line("public demo, peak of all its processes", [running.peak / MEBIBYTE])
-
-
-def pictures(browser: Browser, home: Path, folder: Path) -> None:
-    """The pages as README and docs show them, with the best customer."""
-    with duckdb.connect(str(home / "warehouse.duckdb"), read_only=True) as warehouse:
-        [(best,)] = warehouse.execute(
-            "select customer_id from marts.customer_predictions order by expected_value desc, customer_id limit 1"
-        ).fetchall()
-    pages = {
-        "portfolio": "",
-        "customer": f"customer?{urlencode({'customer': best})}",
-        "budget": "budget",
-        "model": "model",
-    }
-    with app(home) as running, visitor(browser, *PICTURED) as page:
-        for name, address in pages.items():
-            page.goto(f"{running.url}/{address}")
-            numbers(page)
-            page.wait_for_timeout(SETTLED_SECONDS * 1000)
-            seen = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
-            seen.resize(PICTURE, Image.Resampling.LANCZOS).quantize(256).save(folder / f"app-{name}.png", optimize=True)
-            print(f"wrote {folder / f'app-{name}.png'}", flush=True)
 
 
 def line(what: str, found: list[float]) -> list[str]:
@@ -239,7 +208,6 @@ def main() -> None:
     parser.add_argument("--starts", type=int, default=3, help="fresh starts of the app; the median is shown")
     parser.add_argument("--rows", type=int, default=70_000, help="of the upload where the CDNOW log is absent")
     parser.add_argument("--public-demo", action="store_true", help="also build the public demo")
-    parser.add_argument("--pictures", type=Path, metavar="FOLDER", help="only write the pages as pictures")
     parser.add_argument("--output", type=Path, metavar="FOLDER", help=OUTPUT_HELP)
     arguments = parser.parse_args()
     path = next(filter(None, map(shutil.which, BROWSERS)), None)
@@ -253,9 +221,6 @@ def main() -> None:
         folder = Path(temporary)
         log, name = transactions(folder, arguments.rows)
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
-        if arguments.pictures:
-            pictures(browser, arguments.home, arguments.pictures)
-            return
         print(
             f"{usable_cores()} cores, {platform.machine()}, load {os.getloadavg()[0]:.1f}; upload: {name}", flush=True
         )

@@ -27,7 +27,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from benchmarks.quality import DATA, cdnow, month_ends, olist_log
+from benchmarks.quality import month_ends, olist_log
+from benchmarks.shops import CDNOW, OLIST, cdnow
 from clv.ledger import EPOCH, Ledger, Windows, number
 from clv.level import fit_level
 from clv.models.btyd import BTYDModel
@@ -81,10 +82,9 @@ def merged(name: str, customer: object, day: object, amount: object) -> Log:
 
 
 def read_log(name: str, path: Path) -> Log:
-    """A transaction log."""
-    table = pd.read_csv(path, dtype={"customer_id": str})
-    when = table["date"].astype(str) if "date" in table else table["purchased_at"]
-    day = pd.to_datetime(when).to_numpy("datetime64[D]").astype(np.int64)
+    """A transaction log; CDNOW calls its amounts `dollar_value`."""
+    table = pd.read_csv(path, dtype={"customer_id": str}).rename(columns={"dollar_value": "amount"})
+    day = pd.to_datetime(table["date"].astype(str)).to_numpy("datetime64[D]").astype(np.int64)
     return merged(name, table["customer_id"], day, table["amount"])
 
 
@@ -257,11 +257,10 @@ def main() -> None:
     parts: dict[str, list[Result]] = {}
     with tempfile.TemporaryDirectory(prefix="clv-level-") as temporary:
         folder = Path(temporary)
-        if (DATA / "cdnow").exists():
+        if CDNOW.exists():
             parts["CDNOW, H 90"] = list(monthly(read_log("CDNOW", cdnow(folder)), 90, most))
-        archive = DATA / "olist" / "brazilian-ecommerce.zip"
-        if archive.exists():
-            log = read_log("Olist", olist_log(folder, archive))
+        if OLIST.exists():
+            log = read_log("Olist", olist_log(folder))
             for horizon in (90, 180):
                 parts[f"Olist, H {horizon}"] = list(monthly(log, horizon, most))
     real = [one for results in parts.values() for one in results]

@@ -47,7 +47,7 @@ def measured(step: str) -> Iterator[Cost]:
 
     def sample() -> None:
         while not done.wait(SAMPLE_SECONDS):
-            cost.peak = max(cost.peak, sum(map(_resident, me.children(recursive=True))))
+            cost.peak = max(cost.peak, sum(map(resident, me.children(recursive=True))))
 
     sampler = threading.Thread(target=sample, daemon=True)
     started, before = time.perf_counter(), _cpu_seconds()
@@ -65,7 +65,8 @@ def _cpu_seconds() -> float:
     return ended.ru_utime + ended.ru_stime
 
 
-def _resident(process: psutil.Process) -> int:
+def resident(process: psutil.Process) -> int:
+    """Bytes of memory that a process holds."""
     try:
         return int(process.memory_info().rss)
     except psutil.Error:  # it has ended since it was listed
@@ -93,13 +94,13 @@ def serve(home: Path) -> Cost:
     """Start the service, wait until it is ready, ask it for one prediction."""
     from clv.settings import Settings
     from experiments.console import Console
-    from experiments.demo import _question, served
+    from experiments.demo import question, served
     from experiments.workspace import Workspace
 
     workspace = Workspace(Settings(home=home), Console(quiet=True))
-    question = _question(workspace)
+    body = question(workspace)
     with measured("serve + 1 request") as cost, served(workspace) as url:
-        httpx.post(f"{url}/predict", json=question, timeout=30).raise_for_status()
+        httpx.post(f"{url}/predict", json=body, timeout=30).raise_for_status()
     return cost
 
 

@@ -17,7 +17,6 @@ that nothing was tuned on, give the share of the oracle's Gini. The last part is
 from __future__ import annotations
 
 import argparse
-import csv
 import inspect
 import json
 import os
@@ -29,12 +28,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import xgboost as xgb
 
+from benchmarks.shops import CDNOW, OLIST, REPOSITORY, cdnow
 from clv.baselines import ladder
 from clv.bootstrap import Difference, Interval, Outcome, intervals, paired, resample, share
 from clv.home import replacing
@@ -54,8 +54,6 @@ from experiments.protocol import protocol_of
 from experiments.tune import tune
 from experiments.workspace import Workspace
 
-REPOSITORY = Path(__file__).resolve().parent.parent
-DATA = Path(os.environ.get("CLV_DATA", REPOSITORY.parent / "shared" / "data"))
 TRIALS = inspect.signature(cli.run).parameters["trials"].default
 GINI = "normalized_gini"
 OURS, REFERENCE, BTYD, ORACLE = "clv run", "reference blend", "BG/NBD alone", "oracle"
@@ -69,7 +67,7 @@ DEALS = ("first deal......", "second deal.....", "third deal......")
 PARTS = {"synthetic": "synthetic", "cdnow": "CDNOW", "olist": "Olist"}
 """How the names of a part's shops begin."""
 
-Source = Literal["olist", "transactions"]
+CDNOW_COLUMNS = TransactionColumns(amount="dollar_value")
 
 
 @dataclass(frozen=True)
@@ -228,12 +226,19 @@ def row(shop: str, horizon_days: int, cases: Sequence[Case], cutoff: str) -> Row
 
 
 def ranked(
-    name: str, data: Path, source: Source, horizons: Mapping[int, int | None], folder: Path, trials: int
+    name: str,
+    data: Path,
+    columns: TransactionColumns | None,
+    horizons: Mapping[int, int | None],
+    folder: Path,
+    trials: int,
 ) -> Iterator[Row]:
-    """One shop at every feasible month end, by horizon (with at most so many of the latest), and all together."""
+    """One shop at every feasible month end, by horizon (with at most so many of the latest), and all together.
+
+    `columns` are those of a transaction log; None means Olist's own files.
+    """
     workspace = opened(folder / name.replace(" ", "-"))
-    columns = TransactionColumns() if source == "transactions" else None
-    loaded = prepare.load(workspace, [data], source=source, columns=columns)
+    loaded = prepare.load(workspace, [data], source="transactions" if columns else "olist", columns=columns)
     prepare.transform(workspace, as_of_date=None, horizon_days=min(horizons))
     first = workspace.shop().first_purchase_date
     days = {
@@ -273,23 +278,10 @@ def opened(home: Path) -> Workspace:
     return Workspace(Settings.from_environment(os.environ, home=home), Console(quiet=True))
 
 
-def cdnow(folder: Path) -> Path:
-    """CDNOW as a transaction log."""
-    target = folder / "cdnow.csv"
-    lines = (DATA / "cdnow" / "CDNOW_master.txt").read_text().split("\n")[1:]
-    with target.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["customer_id", "date", "amount"])
-        for line in filter(str.strip, lines):
-            customer, day, _, amount = line.split()
-            writer.writerow([customer, f"{day[:4]}-{day[4:6]}-{day[6:]}", amount])
-    return target
-
-
-def olist_log(folder: Path, archive: Path) -> Path:
+def olist_log(folder: Path) -> Path:
     """Olist's purchases as a bare transaction log."""
     workspace = opened(folder / "olist-to-log")
-    prepare.load(workspace, [archive], source="olist")
+    prepare.load(workspace, [OLIST], source="olist")
     prepare.transform(workspace, as_of_date=None, horizon_days=90)
     days = workspace.warehouse.query(
         "select customer_id, purchase_date as date, cast(amount as double) as amount from intermediate.int_purchases "
@@ -434,13 +426,12 @@ def parts(
     """Every row of the table, as soon as it is known."""
     if "synthetic" in wanted:
         yield from synthetic(folder, shops, trials)
-    if "cdnow" in wanted and (DATA / "cdnow").exists():
-        yield from ranked("CDNOW", cdnow(folder), "transactions", {90: most}, folder, trials)
-    archive = DATA / "olist" / "brazilian-ecommerce.zip"
-    if "olist" in wanted and archive.exists() and not quick:
+    if "cdnow" in wanted and CDNOW.exists():
+        yield from ranked("CDNOW", cdnow(folder), CDNOW_COLUMNS, {90: most}, folder, trials)
+    if "olist" in wanted and OLIST.exists() and not quick:
         horizons = {90: most, 180: most}
-        yield from ranked("Olist, bare log", olist_log(folder, archive), "transactions", horizons, folder, trials)
-        yield from ranked("Olist, own columns", archive, "olist", horizons, folder, trials)
+        yield from ranked("Olist, bare log", olist_log(folder), TransactionColumns(), horizons, folder, trials)
+        yield from ranked("Olist, own columns", OLIST, None, horizons, folder, trials)
 
 
 if __name__ == "__main__":

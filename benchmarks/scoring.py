@@ -11,27 +11,24 @@ import argparse
 import os
 import platform
 import shutil
-import subprocess
-import sys
 import tempfile
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import duckdb
 import numpy as np
-import psutil
 
+from benchmarks.pipeline import MEBIBYTE, Cost, measured
 from benchmarks.record import OUTPUT_HELP, save
 from benchmarks.serving import RECIPES, fit
+from benchmarks.shops import clv
 from clv.settings import Settings
 from clv.snapshots import read_snapshots, stream_snapshots
 from experiments.console import Console
 from experiments.tracking import Tracker
 from experiments.workspace import Workspace
 
-MEBIBYTE = 2**20
 BAR = 8.0
 
 
@@ -57,14 +54,15 @@ def measure(home: Path, folder: Path, customers: int) -> dict[str, float]:
     print(f"raw inplace_predict of {trees} trees, {settings.threads} threads: {raw / customers * 1e6:.1f} us a row")
     found: dict[str, float] = {"customers": customers}
     for kind in ("csv", "parquet"):
-        seconds, peak = score(folder, kind)
-        rest = (seconds - raw) / customers * 1e6
+        cost = score(folder, kind)
+        rest = (cost.seconds - raw) / customers * 1e6
         print(
-            f"clv score, {customers:,} customers to {kind} and the table: {seconds:.1f} s, peak {peak / MEBIBYTE:,.0f} "
-            f"MiB; less raw predict {rest:.1f} us a row; bar {BAR:.0f}: {'reached' if rest <= BAR else 'NOT reached'}"
+            f"clv score, {customers:,} customers to {kind} and the table: {cost.seconds:.1f} s, peak "
+            f"{cost.peak / MEBIBYTE:,.0f} MiB; less raw predict {rest:.1f} us a row; bar {BAR:.0f}: "
+            f"{'reached' if rest <= BAR else 'NOT reached'}"
         )
-        found[f"{kind}_seconds"] = round(seconds, 1)
-        found["peak_gb"] = max(found.get("peak_gb", 0.0), round(peak / 1e9, 1))
+        found[f"{kind}_seconds"] = round(cost.seconds, 1)
+        found["peak_gb"] = max(found.get("peak_gb", 0.0), round(cost.peak / 1e9, 1))
     return found
 
 
@@ -140,31 +138,11 @@ def raw_seconds(settings: Settings, customers: int) -> float:
     return float(best) * customers / len(matrix)
 
 
-def score(folder: Path, kind: str) -> tuple[float, int]:
+def score(folder: Path, kind: str) -> Cost:
     """`clv score` as a process: its seconds and its peak memory."""
-    started = time.perf_counter()
-    verb = ["score", "--predictions", str(folder / f"p.{kind}")]
-    words = [sys.executable, "-m", "experiments.cli", "--home", str(folder), "--quiet", *verb]
-    with subprocess.Popen(words, stdout=subprocess.DEVNULL) as process:
-        peak, done = 0, threading.Event()
-
-        def watch() -> None:
-            nonlocal peak
-            watched = psutil.Process(process.pid)
-            while not done.wait(0.05):
-                try:
-                    peak = max(peak, watched.memory_info().rss)
-                except psutil.Error:
-                    return
-
-        watcher = threading.Thread(target=watch)
-        watcher.start()
-        process.wait()
-        done.set()
-        watcher.join()
-    if process.returncode:
-        raise SystemExit(f"clv score ended with {process.returncode}")
-    return time.perf_counter() - started, peak
+    with measured(kind) as cost:
+        clv(folder, "--quiet", "score", "--predictions", folder / f"p.{kind}")
+    return cost
 
 
 if __name__ == "__main__":

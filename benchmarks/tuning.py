@@ -45,7 +45,7 @@ from experiments.study import STARTUP_TRIALS, open_study
 from experiments.tune import FoldData, search
 from experiments.workspace import Workspace
 
-ROWS, LATER_ROWS, NUMBERS, CATEGORIES, FOLDS, SEED = 100_000, 50_000, 26, 4, 5, 11
+ROWS, NUMBERS, CATEGORIES, FOLDS, SEED = 100_000, 26, 4, 5, 11
 CONTRACT = Contract(
     (
         *(Feature(f"number_{i}", "number", "", nullable=False) for i in range(NUMBERS)),

@@ -20,15 +20,14 @@ import os
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from pathlib import Path
 
 import duckdb
 import numpy as np
 import pandas as pd
-import psutil
 
+from benchmarks.pipeline import measured
 from benchmarks.record import OUTPUT_HELP, save
 from clv.contract import read_contract
 from clv.settings import Settings
@@ -157,26 +156,11 @@ def _snapshot(days: pd.DataFrame, purchases: pd.DataFrame, cutoff: pd.Timestamp)
 def measure(arguments: list[str], **environment: str) -> tuple[float, float]:
     """Seconds and peak memory (GB, process and children) of this script in a process of its own."""
     command = [sys.executable, "-m", "benchmarks.warehouse", *arguments]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | environment)
-    peak, done = 0, threading.Event()
-
-    def watch() -> None:
-        nonlocal peak
-        root = psutil.Process(process.pid)
-        while not done.wait(0.05):
-            try:
-                peak = max(peak, sum(p.memory_info().rss for p in (root, *root.children(recursive=True))))
-            except psutil.Error:
-                continue
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    output, _ = process.communicate()
-    done.set()
-    watcher.join()
-    if process.returncode:
-        raise SystemExit(f"{' '.join(arguments)} failed with {process.returncode}")
-    return float(json.loads(output)["seconds"]), peak / 1e9
+    with measured(arguments[-1]) as cost:
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=os.environ | environment, check=False)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(arguments)} failed with {done.returncode}")
+    return float(json.loads(done.stdout)["seconds"]), cost.peak / 1e9
 
 
 def largest_difference(first: Path, second: Path) -> float:

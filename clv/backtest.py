@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 from functools import cached_property
 from typing import Protocol
 
@@ -20,7 +20,7 @@ from clv.evaluation import can_learn
 from clv.metrics import METRICS
 from clv.predictor import Parts
 from clv.snapshots import Snapshots
-from clv.splits import Fold, apart
+from clv.splits import Fold
 
 FEWEST_COMPARED = 2
 """An age at which fewer cutoffs could be compared says nothing about the next shop year."""
@@ -209,38 +209,26 @@ class Backtest:
                 f"tested, there {'is' if len(self.cutoffs) == 1 else 'are'} {len(self.cutoffs)}."
             )
         days = self.retrain_after_days()
-        if days is None and all("worse" in age.verdict for age in known[-2:]):
-            lost = -known[-1].difference[JUDGED].estimate
-            return (
-                f"Hardly any decay: models rank worse than refitted ones, but at {known[-1].days} days by no more than "
-                f"{lost:.3f} of Gini; from {SMALLEST_LOSS} on it would matter."
-            )
         if days is None:
-            return f"No decay seen: models up to {known[-1].days} days old rank no worse than refitted ones."
+            lost = {age.days: -age.difference[JUDGED].estimate for age in known if "worse" in age.verdict}
+            if not lost:
+                return f"No decay seen: models up to {known[-1].days} days old rank no worse than refitted ones."
+            most = max(lost.values())
+            if most < SMALLEST_LOSS:
+                return (
+                    f"Hardly any decay: models of up to {max(lost)} days rank worse than refitted ones, but by no more "
+                    f"than {most:.3f} of Gini; from {SMALLEST_LOSS} on it would matter."
+                )
+            return (
+                f"No lasting decay seen: models of up to {max(lost)} days rank worse than refitted ones, but at no two "
+                f"ages in a row by {SMALLEST_LOSS} of Gini or more."
+            )
         age = next(age for age in known if age.days == days)
         loss = age.difference[JUDGED]
         return (
             f"Retrain before a model is {days} days old: by then it ranks worse than a refitted one (Gini "
             f"{loss.estimate:+.3f}, {LEVEL:.0%} interval {loss.low:+.3f} to {loss.high:+.3f}, {age.cutoffs} cutoffs)."
         )
-
-
-def folds(cutoffs: Sequence[date], horizon_days: int) -> tuple[Fold, ...]:
-    """Every cutoff that has an earlier one whose label had closed by then, earliest first.
-
-    Parameters
-    ----------
-    cutoffs
-        Labelled cutoffs.
-    horizon_days
-        Length of the label window.
-    """
-    horizon = timedelta(days=horizon_days)
-    every = [
-        Fold(apart([earlier for earlier in cutoffs if earlier + horizon <= cutoff], horizon_days), cutoff)
-        for cutoff in sorted(cutoffs)
-    ]
-    return tuple(fold for fold in every if fold.train)
 
 
 def run(

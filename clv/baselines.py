@@ -9,13 +9,10 @@ from typing import Protocol, Self
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.special import expit
 
-from clv.predictor import Parts
-
-Floats = NDArray[np.float64]
+from clv.predictor import Array, Parts
 
 WINDOWS = (30, 90, 180, 365)
 """Days of the spend windows among the features."""
@@ -32,7 +29,7 @@ class Estimator(Protocol):
 class Rung(Estimator, Protocol):
     """A baseline, which is fitted on labelled snapshots."""
 
-    def fit(self, X: pd.DataFrame, future_value: Floats, *, horizon_days: int) -> Self:
+    def fit(self, X: pd.DataFrame, future_value: Array, *, horizon_days: int) -> Self:
         """Learn from features and the spend that followed, both of n customers."""
         ...
 
@@ -40,7 +37,7 @@ class Rung(Estimator, Protocol):
 class Zero:
     """Nobody returns."""
 
-    def fit(self, X: pd.DataFrame, future_value: Floats, *, horizon_days: int) -> Self:
+    def fit(self, X: pd.DataFrame, future_value: Array, *, horizon_days: int) -> Self:
         """Learn nothing."""
         return self
 
@@ -58,7 +55,7 @@ class Mean:
         Share of customers who spent, and their mean spend (0 if nobody did).
     """
 
-    def fit(self, X: pd.DataFrame, future_value: Floats, *, horizon_days: int) -> Self:
+    def fit(self, X: pd.DataFrame, future_value: Array, *, horizon_days: int) -> Self:
         """Learn the two averages."""
         spent = future_value[future_value > 0]
         self.base_rate_ = len(spent) / max(len(future_value), 1)
@@ -82,7 +79,7 @@ class NewestFirst(Mean):
         ``p_return = expit(offset_ - age / scale_)``.
     """
 
-    def fit(self, X: pd.DataFrame, future_value: Floats, *, horizon_days: int) -> Self:
+    def fit(self, X: pd.DataFrame, future_value: Array, *, horizon_days: int) -> Self:
         """Learn the averages and the curve's level."""
         super().fit(X, future_value, horizon_days=horizon_days)
         age = self._age(X)
@@ -99,7 +96,7 @@ class NewestFirst(Mean):
         """Predict by the place on the curve."""
         return Parts(expit(self.offset_ - self._age(X) / self.scale_), np.full(len(X), self.mean_value_))
 
-    def _age(self, X: pd.DataFrame) -> Floats:
+    def _age(self, X: pd.DataFrame) -> Array:
         """Tenure and recency as one number: recency is at most tenure, so it only breaks ties."""
         tenure, recency = _column(X, "tenure_days"), _column(X, "recency_days")
         return tenure + recency / (tenure + 1.0)
@@ -112,7 +109,7 @@ class HistoricalRate:
     very active: the well-known fault of this formula.
     """
 
-    def fit(self, X: pd.DataFrame, future_value: Floats, *, horizon_days: int) -> Self:
+    def fit(self, X: pd.DataFrame, future_value: Array, *, horizon_days: int) -> Self:
         """Note the horizon; nothing is learned."""
         self.horizon_days_ = horizon_days
         return self
@@ -127,10 +124,10 @@ class _ScaledSpend(Mean, ABC):
     """Future spend in proportion to a past one, at the level of the training windows."""
 
     @abstractmethod
-    def _spend(self, X: pd.DataFrame) -> Floats:
+    def _spend(self, X: pd.DataFrame) -> Array:
         """The past spend, shape (n,)."""
 
-    def fit(self, X: pd.DataFrame, future_value: Floats, *, horizon_days: int) -> Self:
+    def fit(self, X: pd.DataFrame, future_value: Array, *, horizon_days: int) -> Self:
         """Learn the averages and the proportion."""
         super().fit(X, future_value, horizon_days=horizon_days)
         past = self._spend(X).sum()
@@ -154,7 +151,7 @@ class TotalSpend(_ScaledSpend):
         Spend in the training windows over all spend before them.
     """
 
-    def _spend(self, X: pd.DataFrame) -> Floats:
+    def _spend(self, X: pd.DataFrame) -> Array:
         return np.maximum(_column(X, "amount_total"), 0.0)
 
 
@@ -169,12 +166,12 @@ class Persistence(_ScaledSpend):
         Spend in the training windows over spend in those windows.
     """
 
-    def fit(self, X: pd.DataFrame, future_value: Floats, *, horizon_days: int) -> Self:
+    def fit(self, X: pd.DataFrame, future_value: Array, *, horizon_days: int) -> Self:
         """Choose the window; learn the averages and the proportion."""
         self.window_days_ = min(WINDOWS, key=lambda days: abs(days - horizon_days))
         return super().fit(X, future_value, horizon_days=horizon_days)
 
-    def _spend(self, X: pd.DataFrame) -> Floats:
+    def _spend(self, X: pd.DataFrame) -> Array:
         return np.maximum(_column(X, f"amount_{self.window_days_}d"), 0.0)
 
 
@@ -196,5 +193,5 @@ def ladder() -> dict[str, Rung]:
     }
 
 
-def _column(X: pd.DataFrame, name: str) -> Floats:
+def _column(X: pd.DataFrame, name: str) -> Array:
     return X[name].to_numpy(dtype=np.float64)

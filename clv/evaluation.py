@@ -19,7 +19,7 @@ from clv.level import Level, fit_level
 from clv.models.btyd import BTYDModel
 from clv.models.model import Model
 from clv.models.recipe import Recipe
-from clv.predictor import Parts
+from clv.predictor import Parts, at_level
 from clv.slices import Labels, Slice, labels, slices
 from clv.snapshots import Snapshots
 from clv.splits import Fold
@@ -190,8 +190,8 @@ def evaluate(
                     horizon_days=horizon_days,
                 )
             models[name] = model
-            predictor = level.forecast.apply(model.predictor_, test.frame) if level is not None else model.predictor_
-            parts[name].append(predictor.predict_parts(test.frame))
+            bare = model.predict_parts(test.frame)
+            parts[name].append(bare if level is None else at_level(bare, level.forecast.factor(bare)))
         learnt_from = fold.train
         for name in baseline_names():
             baseline = fit_baseline(name, train, test.frame, horizon_days)

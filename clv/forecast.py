@@ -15,7 +15,8 @@ five effects, additive on the log scale:
 
 Every effect has a prior (see :mod:`clv.effects`). So a shop that has not seen a Christmas yet says so by its interval,
 and one that has seen it does not carry it into spring. How strong season and drift are is not known beforehand: several
-strengths are fitted, and averaged by how well each explains the history.
+strengths are fitted, and averaged by how well each explains the history. So are shops that live from a part of the
+year, and such where cohorts have nothing in common as a few accounts bring most of the spend.
 
 The spend is quasi-Poisson: its variance is proportional to its mean, as that of a sum of independent purchases is, and
 the factor is measured. The linear trends of age, week and cohort can't be told apart by data alone (Holford, "The
@@ -24,19 +25,19 @@ estimation of age, period and cohort effects", 1983); the priors decide, in favo
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date
-from itertools import product
+from itertools import product, starmap
+from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 from scipy import sparse
 from scipy.special import softmax
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from clv.effects import Effect, Regression, curve, drift, knots, smooth
+from clv.effects import Effect, Posterior, Regression, curve, drift, knots, smooth
 from clv.ledger import Ledger, number
-from clv.predictor import Array, Predictor, total_interval
+from clv.predictor import Array, Parts, total_interval
 
 FADE, FADE_SD = -0.1, 0.1
 LEAVE, LEAVE_SD = -0.2, 0.2
@@ -48,8 +49,14 @@ LEVEL_WEEKS, SEASON_LENGTH = 39.0, 0.4
 """Standard deviations on the log scale, and how fast each effect forgets: by a factor of age, in weeks, and as a part
 of the year's circle."""
 
-STRENGTHS = (0.03, 0.08, 0.2)
-"""Standard deviations of level and of season on the log scale, weak to strong: all pairs of them are averaged over."""
+LEVELS = (0.03, 0.08, 0.2)
+SEASONS = {0.03: 1.0, 0.08: 1.0, 0.2: 1.0, 1.0: 0.1}
+"""Standard deviations of level and of season on the log scale, weak to strong, and how likely those of the season are
+beforehand, against each other: few shops live from a part of the year."""
+
+COHORTS = {1.0: 1.0, 20.0: 0.02}
+"""How many times `COHORT_SD` the cohorts differ by, and how likely that is beforehand: in few shops does one customer,
+or do a few, bring most of the spend. All combinations of the three are averaged over."""
 
 GIFT_DAY, GIFT_DAYS, GIFT_FACTOR = 335, 35.0, 4.0
 """Around 1 December the season may be this many times as strong as in the rest of the year."""
@@ -110,16 +117,16 @@ class Forecast:
         away = np.log(self.total) - chance / 2 - np.log(max(spent, self.chance * self.total / 2))
         return float(away / np.sqrt(self.level_sd**2 + chance))
 
-    def apply(self, predictor: Predictor, today: pd.DataFrame) -> Predictor:
-        """Bring a predictor to this level.
+    def factor(self, parts: Parts) -> float:
+        """The level of a predictor that meets this total: what everybody's purchase rate is to be multiplied by.
 
         Parameters
         ----------
-        today
-            Features of the customers at the cutoff, or of a random part of them.
+        parts
+            What it predicts, at level 1, of the customers at the cutoff or of a random part of them.
         """
-        predicted = float(replace(predictor, level=1.0).predict_parts(today).expected_value.mean())
-        return replace(predictor, level=self.total / self.customers / predicted if predicted > 0 else 1.0)
+        predicted = float(parts.expected_value.mean())
+        return self.total / self.customers / predicted if predicted > 0 else 1.0
 
 
 def forecast(ledger: Ledger, cutoff: date, horizon_days: int) -> Forecast:
@@ -150,6 +157,22 @@ def forecast(ledger: Ledger, cutoff: date, horizon_days: int) -> Forecast:
         season=season,
         season_seen=float(np.mean(days - 365 >= cells.start)),
     )
+
+
+class _Strengths(NamedTuple):
+    """How strong the effects are that not all shops share: factors on the standard deviations of their priors."""
+
+    level: float
+    season: float
+    cohort: float
+
+    @property
+    def log_odds(self) -> float:
+        """How likely such a shop is beforehand."""
+        return float(np.log(SEASONS[self.season] * COHORTS[self.cohort]))
+
+
+USUAL = _Strengths(level=LEVELS[1], season=LEVELS[1], cohort=1.0)
 
 
 class _Cells:
@@ -237,20 +260,23 @@ def _averaged(cells: _Cells) -> tuple[float, float, float]:
     seen = max(float(cells.spend.sum()), 0.5 * cells.dispersion)
     rate = seen / max(float(cells.exposure[cells.past].sum()), 1.0)
     regression = Regression(cells.effects(), cells.past, cells.spend, cells.exposure * rate)
-    start, dispersion = _overdispersion(cells, regression)
+    posteriors, dispersion = _fitted(cells, regression, USUAL)
+    likely = max(posteriors, key=lambda strengths: posteriors[strengths].log_evidence + strengths.log_odds)
+    if likely.log_odds < 0:
+        # what usual strengths leave unexplained of an unusual shop was taken for chance
+        posteriors, dispersion = _fitted(cells, regression, likely)
     future = ~cells.past
     ahead = regression.design[future]
     season_ahead = regression.effects["season"].design[future]
     logs, variances, evidence, seasons = [], [], [], []
-    for level, season in product(STRENGTHS, repeat=2):
-        posterior = regression.fit({"level": level, "season": season}, dispersion, start)
+    for strengths, posterior in posteriors.items():
         each = regression.expected(posterior.mode)[future]
         total = float(each.sum())
         gradient = ahead.T @ each / total
         wave = posterior.mode[regression.place["season"]]
         logs.append(np.log(total))
         variances.append(float(gradient @ np.linalg.solve(posterior.precision, gradient)))
-        evidence.append(posterior.log_evidence)
+        evidence.append(posterior.log_evidence + strengths.log_odds)
         seasons.append(float(np.exp(season_ahead @ wave) @ each / total / np.exp(wave).mean()))
     weight = softmax(evidence)
     centre = float(weight @ logs)
@@ -261,17 +287,17 @@ def _averaged(cells: _Cells) -> tuple[float, float, float]:
     return total, variance, float(weight @ seasons)
 
 
-def _overdispersion(cells: _Cells, regression: Regression) -> tuple[Array, float]:
-    """Coefficients at middling strengths, and the dispersion.
+def _fitted(cells: _Cells, regression: Regression, assumed: _Strengths) -> tuple[dict[_Strengths, Posterior], float]:
+    """What is known of the coefficients at all strengths, and the dispersion, measured at the assumed ones.
 
     It is that of single purchases, or more where whole weeks differ by more than that explains.
     """
-    middle = dict.fromkeys(("level", "season"), STRENGTHS[len(STRENGTHS) // 2])
     happened = cells.by_week(cells.spend)
     coefficients, dispersion = regression.mean, cells.dispersion
     for _ in range(3):
-        coefficients = regression.fit(middle, dispersion, coefficients).mode
+        coefficients = regression.fit(assumed._asdict(), dispersion, coefficients).mode
         expected = cells.by_week(regression.expected(coefficients)[cells.past])
         away = (happened - expected)[expected > 0] ** 2 / (cells.dispersion * expected[expected > 0])
         dispersion = cells.dispersion * max(1.0, float(away.sum()) / max(len(away) - 4, 4))
-    return coefficients, dispersion
+    every = starmap(_Strengths, product(LEVELS, SEASONS, COHORTS))
+    return {each: regression.fit(each._asdict(), dispersion, coefficients) for each in every}, dispersion

@@ -8,7 +8,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -142,7 +142,7 @@ def disk_errors(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
             raise UnavailableError(f"No space left to write {path}; free some disk space and try again.") from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR):
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
             raise UnavailableError(f"{path} can't be written ({error.strerror}); choose a writable place.") from error
         raise
 
@@ -154,9 +154,9 @@ def replacing(path: Path) -> Iterator[Path]:
     The name is fixed, not random, so that what a killed process left behind is overwritten by the next.
     """
     temporary = path.with_name(f".{path.name}.next")
-    remove(temporary)
     try:
         with disk_errors(path):
+            remove(temporary)
             path.parent.mkdir(parents=True, exist_ok=True)
             yield temporary
             temporary.replace(path)
@@ -169,4 +169,5 @@ def remove(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
-        path.unlink(missing_ok=True)
+        with suppress(FileNotFoundError, NotADirectoryError):  # what lies below a file is not there either
+            path.unlink()

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 from zoneinfo import ZoneInfo
@@ -31,6 +32,9 @@ Source = Literal["olist", "transactions"]
 
 SOURCES = {"olist": olist, "transactions": transactions}
 """What reads each source, and the SQL that knows its raw tables."""
+
+STRAY_DAYS, STRAY_SHARE = 365, 0.01
+"""Purchases are stray if they are at most this share and no other follows them for so many days."""
 
 
 @dataclass(frozen=True)
@@ -174,12 +178,14 @@ def load(
                 loaded, notes, currency = transactions.write(
                     connection, logs, options, time_zone, settings.max_null_share, tomorrow, tell
                 )
-            currency = _one_currency(source, options.currency, currency, previous)
+            currency = _one_currency(source, options.currency, currency, previous, append=append)
             if previous is not None and not append:
                 _refuse_strangers(connection, warehouse, source)
             tell("recording what was loaded")
             _record_files(connection, source, loaded)
-            shop, total_amount, unused = _record_shop(connection, source, currency, time_zone, previous)
+            shop, total_amount, unused, strays = _record_shop(connection, source, currency, time_zone, previous)
+    if strays:
+        notes = [*notes, strays]
     if unused:
         notes = [
             *notes,
@@ -235,7 +241,7 @@ def _workspace(folder: Path) -> Iterator[Path]:
         remove(folder)
 
 
-def _one_currency(source: str, asked: str | None, found: str | None, previous: Shop | None) -> str:
+def _one_currency(source: str, asked: str | None, found: str | None, previous: Shop | None, *, append: bool) -> str:
     """The shop's currency, from the option, the files, the loaded shop or the default; they must not contradict."""
     known = {
         "--currency": asked,
@@ -246,7 +252,7 @@ def _one_currency(source: str, asked: str | None, found: str | None, previous: S
     if len(set(says.values())) > 1:
         raise InputError(
             f"Currencies differ ({', '.join(f'{where}: {code}' for where, code in says.items())}); expected one per "
-            "shop" + (", so give --replace-shop to load another one." if previous else ".")
+            "shop" + (", so give --replace-shop to load another one." if previous and not append else ".")
         )
     return next(iter(says.values()), SOURCES[source].CURRENCY)
 
@@ -289,8 +295,14 @@ def _record_files(connection: duckdb.DuckDBPyConnection, source: str, loaded: Se
 
 def _record_shop(
     connection: duckdb.DuckDBPyConnection, source: str, currency: str, time_zone: str, previous: Shop | None
-) -> tuple[Shop, Decimal, int]:
-    """Write the row of ``raw.shop``; the answer is that, the total amount, and the purchases after the as-of day."""
+) -> tuple[Shop, Decimal, int, str]:
+    """Write the row of ``raw.shop``.
+
+    Returns
+    -------
+    tuple
+        That row, the total amount, the purchases after the as-of day, and what to say of stray purchases at the start.
+    """
     customers, orders, total_amount = connection.execute(SOURCES[source].TOTALS).fetchall()[0]
     days = connection.execute(SOURCES[source].PURCHASE_DAYS).fetchall()
     if not days:
@@ -327,4 +339,21 @@ def _record_shop(
     )
     values = [getattr(shop, name) for name in Shop.__dataclass_fields__]
     connection.execute(f"insert into raw.shop values ({', '.join('?' * len(values))})", values)
-    return shop, total_amount, int(counts[(as_of_date - first).days + 1 :].sum())
+    return shop, total_amount, int(counts[(as_of_date - first).days + 1 :].sum()), _strays(days)
+
+
+def _strays(days: Sequence[tuple[date, int]]) -> str:
+    """What to say of a few purchases long before all others, such as of 1900-01-01 for an unknown day; else empty."""
+    total = sum(purchases for _, purchases in days)
+    early, found = 0, ""
+    for (day, purchases), (following, _) in pairwise(days):
+        early += purchases
+        gap = (following - day).days
+        if early > STRAY_SHARE * total:
+            break
+        if gap >= STRAY_DAYS:
+            found = (
+                f"purchases up to {day}, {gap:,} days before the next: {early:,}; they make the history look longer "
+                "than it is, so leave them out if that day stands for an unknown one."
+            )
+    return found

@@ -338,11 +338,12 @@ def kept_promises(promises: Sequence[Promise], level_bounds: tuple[float, float]
     """
     figure = Figure(figsize=(9.5, 1.8 + 0.42 * len(promises)), layout="constrained")
     rank, level = figure.subplots(1, 2, sharey=True)
+    first = next((row for row, promise in enumerate(promises) if promise.promised is not None), None)
     for row, promise in enumerate(promises):
         if promise.promised is not None:
             low, high = promise.promised.low, promise.promised.high
             rank.barh(
-                row, high - low, left=low, height=0.6, color=SKY, alpha=0.5, label="promised" if row == 0 else None
+                row, high - low, left=low, height=0.6, color=SKY, alpha=0.5, label="promised" if row == first else None
             )
         for axes, found in ((rank, promise.kept), (level, promise.total_ratio)):
             axes.plot([found.low, found.high], [row, row], color=BLUE, linewidth=2)

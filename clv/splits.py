@@ -81,16 +81,32 @@ def rolling_origin(
     tuple of Fold
         Earliest first; a cutoff with nothing to train on makes no fold.
     """
-    horizon = timedelta(days=horizon_days)
     chosen: list[Fold] = []
-    for test in sorted(cutoffs, reverse=True):
+    for fold in reversed(every_fold(cutoffs, horizon_days)):
         if len(chosen) == most:
             break
-        too_close = chosen and (chosen[-1].test - test).days < spacing_days
-        train = apart([cutoff for cutoff in cutoffs if cutoff + horizon <= test], horizon_days)
-        if test + horizon <= until and not too_close and train:
-            chosen.append(Fold(train, test))
+        too_close = chosen and (chosen[-1].test - fold.test).days < spacing_days
+        if fold.test + timedelta(days=horizon_days) <= until and not too_close:
+            chosen.append(fold)
     return tuple(reversed(chosen))
+
+
+def every_fold(cutoffs: Sequence[date], horizon_days: int) -> tuple[Fold, ...]:
+    """Every cutoff that has an earlier one whose label had closed by then, earliest first.
+
+    Parameters
+    ----------
+    cutoffs
+        Labelled cutoffs.
+    horizon_days
+        Length of the label window.
+    """
+    horizon = timedelta(days=horizon_days)
+    every = [
+        Fold(apart([earlier for earlier in cutoffs if earlier + horizon <= test], horizon_days), test)
+        for test in sorted(cutoffs)
+    ]
+    return tuple(fold for fold in every if fold.train)
 
 
 def apart(cutoffs: Sequence[date], horizon_days: int) -> tuple[date, ...]:
@@ -178,4 +194,4 @@ def _short(days: int, horizon_days: int, tests: Sequence[Fold]) -> str:
     had = f"The history has {days} days; the full protocol needs {4 * horizon_days} for a horizon of {horizon_days}"
     if not tests:
         return f"{had}: defaults without tuning, no out-of-time test, too little history to judge."
-    return f"{had}: defaults without tuning, {len(tests)} test cutoff(s), too little history to judge."
+    return f"{had}: defaults without tuning, one test cutoff, too little history to judge."

@@ -11,9 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
-import yaml
-
-from clv.contract import SNAPSHOTS_YAML
+from clv.contract import snapshot_columns
 from clv.dbt_runner import (
     Node,
     Progress,
@@ -371,9 +369,8 @@ def _built_horizon(warehouse: Warehouse) -> int | None:
 
 def _partitions(target: Target) -> dict[date, str]:
     """Fingerprints of the snapshots by cutoff; empty if there are none, or of other columns than the contract's."""
-    models = yaml.safe_load(SNAPSHOTS_YAML.read_text(encoding="utf-8"))["models"]
-    described = next(model["columns"] for model in models if model["name"] == "customer_snapshots")
-    if set(target.warehouse.columns("marts", "customer_snapshots")) != {column["name"] for column in described}:
+    described = {column["name"] for column in snapshot_columns()}
+    if set(target.warehouse.columns("marts", "customer_snapshots")) != described:
         return {}
     rows = target.warehouse.query("select distinct cutoff_date, partition_fingerprint from marts.customer_snapshots")
     return {row["cutoff_date"]: row["partition_fingerprint"] for row in rows.to_pylist()}

@@ -6,6 +6,7 @@ Made after ``make demo``, so the page shows the synthetic shop's model; ``make d
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 from clv.settings import Settings
@@ -21,9 +22,11 @@ def card() -> str:
     """The card as Markdown."""
     workspace = Workspace(Settings.from_environment(os.environ), Console(quiet=True))
     version = workspace.registry.production()
-    assert version, "nothing is in Production: run `make demo` first"
+    if version is None:
+        sys.exit("Nothing is in Production; run `make demo` first.")
     found = workspace.tracker.artifact(version.run_id, "model_card.md")
-    assert found, f"version {version.number} has no card: train it anew"
+    if found is None:
+        sys.exit(f"Version {version.number} has no card; train it anew.")
     return f"{NOTE}\n\n{found.decode()}"
 
 

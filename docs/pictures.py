@@ -12,7 +12,6 @@ import argparse
 import io
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -25,6 +24,8 @@ import httpx
 from mlflow import MlflowClient
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from experiments.demo import free_port
 
 IMAGES = Path(__file__).resolve().parent / "images"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -64,9 +65,7 @@ def environment(home: Path) -> dict[str, str]:
 @contextmanager
 def server(home: Path, verb: str, health: str) -> Iterator[str]:
     """`clv app` or `clv ui`, from when it answers to the end of the block."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     url = f"http://127.0.0.1:{port}"
     quiet = subprocess.DEVNULL
     with subprocess.Popen(

@@ -6,11 +6,11 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clv.backtest import SMALLEST_LOSS, Backtest, Fitted, folds, run
+from clv.backtest import SMALLEST_LOSS, Backtest, Fitted, run
 from clv.bootstrap import Interval
 from clv.errors import InputError
 from clv.home import remove, replacing
@@ -21,7 +21,7 @@ from clv.models.model import Model
 from clv.models.recipe import Recipe
 from clv.predictor import Predictor
 from clv.snapshots import Shop, Snapshots
-from clv.splits import Fold
+from clv.splits import Fold, every_fold
 from experiments import report
 from experiments.choices import Cutoffs
 from experiments.protocol import shop_tags
@@ -120,7 +120,8 @@ def backtest(
 
 def _tests(shop: Shop, horizon_days: int, cutoffs: Cutoffs | None) -> tuple[Fold, ...]:
     """The folds to test for a horizon, earliest first; empty if the history is too short for it."""
-    possible = {fold.test: fold for fold in folds(closed(shop.cutoffs, horizon_days, shop.as_of_date), horizon_days)}
+    labelled = closed(shop.cutoffs, horizon_days, shop.as_of_date)
+    possible = {fold.test: fold for fold in every_fold(labelled, horizon_days)}
     if not possible:
         return ()
     chosen = (cutoffs or Cutoffs(latest=MOST_CUTOFFS)).among(list(possible), horizon_days)
@@ -150,8 +151,8 @@ def _run_all(
                 today=today.frame,
                 horizon_days=horizon_days,
             )
-            level = fit_level(ledger, fold.test, horizon_days)
-            predictor = level.forecast.apply(model.predictor_, today.frame)
+            forecast = fit_level(ledger, fold.test, horizon_days).forecast
+            predictor = replace(model.predictor_, level=forecast.factor(model.predict_parts(today.frame)))
             with replacing(folder) as temporary:
                 predictor.save(temporary)
             return predictor
@@ -255,9 +256,6 @@ def _log(
 ) -> None:
     """The parent with the main horizon's mean, its series by cutoff and by age; a child for each refitted cell."""
     main = by_horizon[facts["horizon_days"]]
-    metrics = report.flat(report.plain(main.refitted()))
-    if (days := facts["retrain_after_days"]) is not None:
-        metrics["retrain_after_days"] = days
     parent.log(
         params={
             **recipe.model_dump(),
@@ -265,12 +263,12 @@ def _log(
             "test_cutoffs": ", ".join(map(str, main.cutoffs)),
             "seed": workspace.settings.seed,
         },
-        metrics={name: value for name, value in metrics.items() if value is not None},
+        metrics=report.flat(report.plain(main.refitted())) | {"retrain_after_days": facts["retrain_after_days"]},
         tags={"clv.note": facts["note"]},
     )
     for age in main.ages:
         loss = {f"old_minus_refitted_{name}": age.difference[name].estimate for name in SHOWN}
-        parent.log(metrics={name: value for name, value in loss.items() if math.isfinite(value)}, step=age.days)
+        parent.log(metrics=loss, step=age.days)
     for found in by_horizon.values():
         for cell in found.cells:
             if cell.age_days == 0:
@@ -278,11 +276,7 @@ def _log(
                     parent,
                     f"{cell.cutoff} H={found.horizon_days}",
                     params={"cutoff": cell.cutoff, "horizon_days": found.horizon_days, "customers": cell.customers},
-                    metrics={
-                        name: value
-                        for name, value in report.flat(report.plain(cell.metrics)).items()
-                        if value is not None
-                    },
+                    metrics=report.flat(report.plain(cell.metrics)),
                     tags={"clv.kind": "backtest cell", "clv.horizon_days": found.horizon_days},
                     status="FINISHED",
                 )

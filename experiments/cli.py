@@ -137,6 +137,7 @@ AcceptTooGood = Annotated[
         "--accept-too-good", metavar="REASON", help="Why a result that looks too good to be true is; recorded."
     ),
 ]
+Host = Annotated[str, typer.Option(help="Address to listen on.")]
 Port = Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")]
 Version = Annotated[
     str | None,
@@ -192,6 +193,7 @@ def main_options(
 def init(context: typer.Context) -> None:
     """Create home, warehouse folder, MLflow store and experiment; every writing verb does it by itself."""
     workspace = _workspace(context)
+    workspace.warehouse  # noqa: B018  (told now if its address is none)
     workspace.tracker  # noqa: B018  (opens home and store)
     _done(workspace, {"home": workspace.home.root}, f"Home {workspace.home.root} is ready.")
 
@@ -215,6 +217,8 @@ def load(
 
     workspace = _workspace(context)
     if download:
+        if paths or source != "olist":
+            raise InputError("--download fetches Olist; give it without PATH and without --source transactions.")
         from clv.sources.download import download_olist
 
         paths = [download_olist()]
@@ -619,7 +623,7 @@ def demo(
 @app.command(rich_help_panel=PEOPLE)
 def serve(
     context: typer.Context,
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    host: Host = "127.0.0.1",
     port: Port = 8000,
 ) -> None:
     """Serve the model in Production over HTTP; its documentation is at /docs."""
@@ -629,11 +633,11 @@ def serve(
 
 
 @app.command("app", rich_help_panel=PEOPLE)
-def open_app(context: typer.Context, port: Port = 8501) -> None:
+def open_app(context: typer.Context, host: Host = "127.0.0.1", port: Port = 8501) -> None:
     """Start the Streamlit app; it talks to CLV_API_URL, or to an API it starts itself."""
     from experiments.servers import open_app as start
 
-    start(_workspace(context), port)
+    start(_workspace(context), host, port)
 
 
 @app.command(rich_help_panel=PEOPLE)
@@ -645,9 +649,9 @@ def ui(context: typer.Context, port: Port = 5000) -> None:
 
 
 @app.command(rich_help_panel=PEOPLE)
-def version() -> None:
+def version(context: typer.Context) -> None:
     """Print the version of clv."""
-    typer.echo(__version__)
+    _done(_workspace(context), {"version": __version__}, __version__)
 
 
 def main() -> None:

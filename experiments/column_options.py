@@ -25,19 +25,19 @@ def transaction_columns(
     delimiter: Annotated[str, _option("Delimiter of the CSV.")] = ",",
     currency: Annotated[str | None, _option("ISO code of the shop's currency.")] = None,
 ) -> Any:
-    """Make of the options what the loader takes: the parameters of this function are the options."""
+    """Make of the options what the loader takes: its parameters are the options, of which an empty one is not given."""
     from clv.sources.transactions import TransactionColumns
 
     return TransactionColumns(
-        customer=customer_column,
-        time=time_column,
-        amount=amount_column,
-        order=order_column,
-        time_format=time_format,
-        time_zone=time_zone,
+        customer=customer_column or None,
+        time=time_column or None,
+        amount=amount_column or None,
+        order=order_column or None,
+        time_format=time_format or None,
+        time_zone=time_zone or None,
         decimal=decimal,
         delimiter=delimiter,
-        currency=currency,
+        currency=currency or None,
     )
 
 

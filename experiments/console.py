@@ -23,6 +23,9 @@ from rich.table import Table
 EVERY_SECONDS = 30.0
 """How often a step says where it is if nobody sees a spinner: short ones never do, and a log stays short."""
 
+WIDTH_OF_A_FILE = 200
+"""Width of tables that nobody sees in a terminal."""
+
 
 class Clock(Protocol):
     """Time as it passes; tests bring their own."""
@@ -131,7 +134,7 @@ class Console:
         self._err = RichConsole(stderr=True, quiet=quiet or as_json, highlight=False, soft_wrap=True)
         self._out = RichConsole(quiet=as_json, highlight=False, soft_wrap=True)
         if not self._out.is_terminal:  # a file has no width; 80, rich's guess, cuts tables
-            self._out.width = 100
+            self._out.width = WIDTH_OF_A_FILE
 
     @contextmanager
     def step(self, title: str) -> Iterator[Step]:
@@ -168,17 +171,26 @@ class Console:
         self._out.print(f"  {'[green]passed[/]' if passed else '[red]FAILED[/]'} {escape(text)}")
 
     def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        """A table of the result; the first column is text, the others are right-aligned."""
+        """A table of the result; the first column is text, the others are right-aligned.
+
+        In a terminal that is too narrow for it the last column is broken into lines, then the gaps shrink, and if that
+        is not enough all columns are broken: nothing is cut.
+        """
+        widths = [max(map(len, cells)) for cells in zip(columns, *rows, strict=True)]
+        words = [word for cells in (columns, *rows) for word in cells[-1].split()]
+        least = sum(widths[:-1]) + max(map(len, words), default=0)
+        room, gaps = self._out.width - 2, len(widths) - 1
         table = Table(
             title=title,
             title_justify="left",
             title_style="bold",
             box=rich.box.SIMPLE_HEAD,
-            padding=(0, 1),
+            padding=(0, 1) if least + 3 * gaps <= room else (0, 0),
             pad_edge=False,
         )
         for number, column in enumerate(columns):
-            table.add_column(column, justify="left" if number == 0 else "right", no_wrap=number + 1 < len(columns))
+            whole = least + gaps <= room and number + 1 < len(columns)
+            table.add_column(column, justify="left" if number == 0 else "right", no_wrap=whole, overflow="fold")
         for row in rows:
             table.add_row(*map(escape, row))
         self._out.print(table)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import socket
 import subprocess
 import sys
 import time
@@ -90,9 +91,9 @@ def build(workspace: Workspace, *, customers: int, trials: int = TRIALS) -> RunR
 
 def _ask(workspace: Workspace) -> dict[str, Any]:
     """Start the service, ask it for the customer with the highest expected value, stop it."""
-    question = _question(workspace)
+    body = question(workspace)
     with workspace.console.step("serve") as step, served(workspace) as url:
-        response = httpx.post(f"{url}/predict", json=question, timeout=30).raise_for_status()
+        response = httpx.post(f"{url}/predict", json=body, timeout=30).raise_for_status()
         step.note = f"POST {url}/predict answered"
     answer: dict[str, Any] = response.json()
     return answer
@@ -108,7 +109,7 @@ def _told(answer: dict[str, Any]) -> str:
     )
 
 
-def _question(workspace: Workspace) -> dict[str, Any]:
+def question(workspace: Workspace) -> dict[str, Any]:
     """The request body for the customer with the highest expected value."""
     shop = workspace.shop()
     [best] = workspace.warehouse.query(
@@ -137,7 +138,7 @@ def served(workspace: Workspace) -> Iterator[str]:
         If it does not become ready.
     """
     log = workspace.home.logs / "serve.log"
-    port = _free_port()
+    port = free_port()
     url = f"http://127.0.0.1:{port}"
     with log.open("w") as output:
         process = subprocess.Popen(
@@ -155,6 +156,7 @@ def served(workspace: Workspace) -> Iterator[str]:
                 process.wait(timeout=20)
             except subprocess.TimeoutExpired:
                 process.kill()
+                process.wait()
 
 
 def _wait_until_ready(url: str, process: subprocess.Popen[bytes], log: str) -> None:
@@ -169,9 +171,8 @@ def _wait_until_ready(url: str, process: subprocess.Popen[bytes], log: str) -> N
     raise UnavailableError(f"The service at {url} did not become ready within {START_SECONDS} s; see {log}.")
 
 
-def _free_port() -> int:
-    import socket
-
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

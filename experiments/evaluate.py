@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import date, timedelta
 from typing import Any
 
 from clv.errors import InputError
 from clv.evaluation import MODEL
 from clv.models.recipe import Recipe
 from clv.snapshots import Shop
-from clv.splits import Fold, Plan, apart
+from clv.splits import Plan, every_fold
 from experiments import report
 from experiments.choices import Cutoffs
 from experiments.protocol import protocol_of, shop_tags
@@ -60,15 +58,11 @@ def at_cutoffs(shop: Shop, cutoffs: Cutoffs) -> Plan:
     InputError
         If a named cutoff has no closed label, or nothing to train on before it.
     """
-    horizon = timedelta(days=shop.horizon_days)
-
-    def before(test: date) -> Sequence[date]:
-        return [cutoff for cutoff in shop.cutoffs if cutoff + horizon <= test]
-
-    chosen = cutoffs.among([cutoff for cutoff in shop.cutoffs if before(cutoff)], shop.horizon_days)
+    possible = {fold.test: fold for fold in every_fold(shop.cutoffs, shop.horizon_days)}
+    chosen = cutoffs.among(list(possible), shop.horizon_days)
     if not chosen:
         raise InputError(
             f"No cutoff has both a closed label and an earlier one to train on; load more history than "
             f"{shop.first_purchase_date} to {shop.as_of_date}, or shorten --horizon-days."
         )
-    return Plan((), tuple(Fold(apart(before(test), shop.horizon_days), test) for test in chosen), (), "")
+    return Plan((), tuple(possible[test] for test in chosen), (), "")

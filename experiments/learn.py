@@ -12,7 +12,7 @@ from clv.snapshots import Shop
 from experiments import report
 from experiments.promote import promote
 from experiments.protocol import protocol_of, shop_tags
-from experiments.score import ScoreResult, baseline_scorer, check_same, load_predictor, scorer, write
+from experiments.score import ScoreResult, baseline_scorer, check_same, default_path, load_predictor, scorer, write
 from experiments.train import TrainResult, train
 from experiments.tune import TuneResult, tune
 from experiments.workspace import Workspace
@@ -74,10 +74,6 @@ def learn(
         except RefusedError as error:
             refused = str(error)
         scored = _score(workspace, shop, trained, refused, target)
-        ends = {
-            "total_expected_value_low": scored.expected_value_low,
-            "total_expected_value_high": scored.expected_value_high,
-        }
         parent.log(
             params={
                 "horizon_days": shop.horizon_days,
@@ -88,7 +84,8 @@ def learn(
             metrics={
                 "customers": shop.customers,
                 "total_expected_value": scored.expected_value,
-                **{name: end for name, end in ends.items() if end is not None},
+                "total_expected_value_low": scored.expected_value_low,
+                "total_expected_value_high": scored.expected_value_high,
                 **report.headline(trained.facts),
             },
             tags={
@@ -105,6 +102,7 @@ def learn(
 
 
 def _score(workspace: Workspace, shop: Shop, trained: TrainResult, refused: str, target: Path | None) -> ScoreResult:
+    target = target or default_path(workspace)
     version = workspace.registry.production()
     if version is not None:
         predictor = load_predictor(workspace, version.number)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import date
@@ -24,6 +23,7 @@ from experiments import monitor_page
 from experiments.monitor_report import Closed, FeatureDrift, MonitorReport, checks_of
 from experiments.prediction_history import COLUMNS, Scoring, scorings, served
 from experiments.protocol import shop_tags
+from experiments.report import flat, plain
 from experiments.score import load_predictor
 from experiments.workspace import Workspace
 
@@ -223,15 +223,12 @@ def _nearest(days: Sequence[date], wanted: date) -> date | None:
 
 
 def _log(workspace: Workspace, shop: Shop, report: MonitorReport) -> str:
-    metrics: dict[str, float] = {}
-    if report.closed and (latest := report.closed[0]).metrics:
-        for name, found in latest.metrics.items():
-            values = {name: found.estimate, f"{name}_low": found.low, f"{name}_high": found.high}
-            metrics |= {key: value for key, value in values.items() if math.isfinite(value)}
-    if report.drift:
-        metrics["largest_drift"] = report.drift[0].index
-    if report.age_days is not None:
-        metrics["model_age_days"] = report.age_days
+    metrics = {
+        **(flat(plain(report.closed[0].metrics)) if report.closed else {}),
+        "largest_drift": report.drift[0].index if report.drift else None,
+        "model_age_days": report.age_days,
+        "out_of_bounds": len(report.failures),
+    }
     with workspace.tracker.run(
         f"monitor {report.as_of_date}",
         tags={
@@ -242,6 +239,6 @@ def _log(workspace: Workspace, shop: Shop, report: MonitorReport) -> str:
         },
         description=report.verdict,
     ) as run:
-        run.log(metrics={**metrics, "out_of_bounds": len(report.failures)})
+        run.log(metrics=metrics)
         monitor_page.log(run, replace(report, run_id=run.id))
     return run.id

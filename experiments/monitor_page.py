@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from clv import drift
-from clv.bootstrap import Interval
 from clv.evaluation import FEWEST_RETURNERS
 from clv.level import LEVEL_BOUNDS
 from clv.metrics import decile_table
@@ -22,6 +20,7 @@ from experiments.monitor_report import (
     no_scoring_closed,
 )
 from experiments.page import html_page
+from experiments.report import plain, triple
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -63,16 +62,10 @@ def _plain(closed: Closed) -> dict[str, Any]:
         "predicted_returners": float(closed.parts.p_return.sum()),
         "predicted_total": float(closed.parts.expected_value.sum()),
         "actual_total": float(closed.outcome.future_value.sum()),
-        "promised_gini": _triple(closed.promised),
-        "promised_total": _triple(closed.promised_total),
-        "metrics": {name: _triple(found) for name, found in closed.metrics.items()},
+        "promised_gini": triple(closed.promised) if closed.promised else None,
+        "promised_total": triple(closed.promised_total) if closed.promised_total else None,
+        "metrics": plain(closed.metrics),
     }
-
-
-def _triple(found: Interval | None) -> list[float | None] | None:
-    if found is None:
-        return None
-    return [value if math.isfinite(value) else None for value in (found.estimate, found.low, found.high)]
 
 
 CALM = 0.01

@@ -39,13 +39,21 @@ figure { margin: 1.5rem 0; break-inside: avoid; }
 """
 
 
+_LINKS = (
+    *("link", "reference", "short_reference", "image_link", "image_reference", "short_image_ref"),
+    *("autolink", "automail"),
+)
+"""What Markdown's own links and pictures are called by its parser; no report of ours has any."""
+
+
 def html_page(markdown: str, title: str, figures: Mapping[str, Figure] | None = None) -> str:
     """Write Markdown and figures as one self-contained HTML page.
 
     Parameters
     ----------
     markdown
-        The text; tables are understood. What looks like HTML in it (a name from the user's data) is shown as text.
+        The text; tables are understood. What looks like HTML or a link in it (a name from the user's data) is shown as
+        text: the page runs nothing and asks no other machine for anything.
     title
         Of the browser's tab.
     figures
@@ -55,7 +63,8 @@ def html_page(markdown: str, title: str, figures: Mapping[str, Figure] | None = 
 
     converter = Markdown(extensions=["tables", "fenced_code"])
     converter.preprocessors.deregister("html_block")
-    converter.inlinePatterns.deregister("html")
+    for pattern in ("html", *_LINKS):
+        converter.inlinePatterns.deregister(pattern)
     body = converter.convert(markdown)
     shown = "".join(
         f'<figure><img src="data:image/png;base64,{_png(figure)}" alt="{html.escape(caption, quote=True)}">'

@@ -58,7 +58,7 @@ class Scoring:
     def read(self, settings: Settings | None = None) -> pd.DataFrame:
         """The predictions, in the order of the customers."""
         sql = f"select {', '.join(COLUMNS)} from read_parquet({literal(str(self.path))}) order by customer_id"
-        with _connect(settings) as connection:
+        with in_memory(settings) as connection:
             frame: pd.DataFrame = _query(sql, connection).to_pandas()
         return frame
 
@@ -93,7 +93,7 @@ def scorings(home: Home, shop_id: str, settings: Settings | None = None) -> list
 
 
 def _all(home: Home, settings: Settings | None) -> Iterator[Scoring]:
-    with _connect(settings) as connection:
+    with in_memory(settings) as connection:
         for path in (home.predictions / "history").glob("[!.]*.parquet"):
             rows = _query(
                 f"select * exclude ({', '.join(COLUMNS)}) from read_parquet({literal(str(path))}) limit 1",
@@ -143,7 +143,7 @@ def served(home: Home, warehouse: Warehouse, logs: Sequence[str], settings: Sett
     UnavailableError
         If one can't be read.
     """
-    folders = [home.served if log == IN_WAREHOUSE else Path(log) for log in logs]
+    folders = [home.served if log == IN_WAREHOUSE else Path(log) for log in dict.fromkeys(logs)]
     tables = [_ANSWERS.empty_table()]
     if IN_WAREHOUSE in logs and warehouse.has_table(*PREDICTION_LOG):
         tables.append(warehouse.query(_last_answers(".".join(PREDICTION_LOG))))
@@ -160,7 +160,7 @@ def served(home: Home, warehouse: Warehouse, logs: Sequence[str], settings: Sett
                 f"{IN_WAREHOUSE}."
             )
     files = [literal(str(path)) for folder in folders for path in sorted(folder.rglob("[!.]*.parquet"))]
-    with _connect(settings) as connection:
+    with in_memory(settings) as connection:
         if files:
             tables.append(_query(_last_answers(f"read_parquet([{', '.join(files)}])"), connection))
         connection.register("answers", pa.concat_tables([table.cast(_ANSWERS) for table in tables]))
@@ -181,11 +181,6 @@ def _last_answers(relation: str) -> str:
         ) = 1
         order by version, as_of_date, customer_id
         """
-
-
-def _connect(settings: Settings | None = None) -> duckdb.DuckDBPyConnection:
-    """A database in memory."""
-    return in_memory(settings)
 
 
 def _query(sql: str, connection: duckdb.DuckDBPyConnection) -> pa.Table:

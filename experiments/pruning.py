@@ -11,11 +11,8 @@ from collections.abc import Sequence
 from threading import Lock
 
 import numpy as np
-from numpy.typing import NDArray
 
-from clv.metrics import normalized_gini
-
-Floats = NDArray[np.float64]
+from clv.metrics import Floats, normalized_gini
 
 NOISE = 1.5
 """Standard errors by which a trial must be worse: by the normal distribution, one that is as good is given up by chance

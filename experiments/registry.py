@@ -154,7 +154,8 @@ class Registry:
     def aliased(self) -> str | None:
         """The version behind the alias, or None."""
         try:
-            return str(self.client.get_model_version_by_alias(MODEL, ALIAS).version)
+            with store_errors(self._tracker.settings.tracking_uri):
+                return str(self.client.get_model_version_by_alias(MODEL, ALIAS).version)
         except MlflowException:
             return None
 

@@ -50,12 +50,11 @@ def log_evaluation(run: Run, evaluation: Evaluation, facts: dict[str, Any], *, i
         metrics |= flat({"oracle_share": facts["oracle"]["share"]})
         metrics["oracle/normalized_gini"] = facts["oracle"]["normalized_gini"][0]
     run.log(
-        metrics={name: value for name, value in metrics.items() if value is not None},
+        metrics=metrics,
         tags={**verdict_tags(evaluation, is_short=is_short), "clv.added": what_is_added(facts)},
     )
     for step, by_metric in enumerate(facts["by_cutoff"]):
-        values = {f"by_cutoff/{name}": by_metric[name] for name in METRICS if by_metric[name] is not None}
-        run.log(metrics=values, step=step)
+        run.log(metrics={f"by_cutoff/{name}": by_metric[name] for name in METRICS}, step=step)
     parts, outcome = evaluation.pooled()
     deciles = decile_table(parts, outcome.is_return, outcome.future_value)
     run.text(deciles.to_csv(index=False), "evaluation/deciles.csv")
@@ -67,12 +66,17 @@ def added(evaluation: Evaluation) -> dict[str, dict[str, Any]]:
     """What the model adds in normalized Gini to buy till you die alone, and to the best of the plainer rungs."""
     best = evaluation.best_baseline([name for name in evaluation.baselines if name != BTYD])
     found = {name: evaluation.paired(name)["normalized_gini"] for name in (BTYD, best)}
-    return {name: {"gini": _plain(d), "verdict": d.verdict} for name, d in found.items()}
+    return {name: {"gini": triple(d), "verdict": d.verdict} for name, d in found.items()}
 
 
 def what_is_added(facts: Mapping[str, Any]) -> str:
     """The same in words."""
     words = []
+    if all(one["gini"][0] is None for one in facts["added"].values()):
+        return (
+            "What the model adds in Gini can't be told: in the test windows everybody spent the same, so that no order "
+            "of the customers is better than another."
+        )
     for name, one in facts["added"].items():
         estimate, low, high = (f"{x:+.3f}" if x is not None else "?" for x in one["gini"])
         shown = "BG/NBD and Gamma-Gamma alone" if name == BTYD else f"{name}, the best of the plain rules"
@@ -101,13 +105,12 @@ def log_level(run: Run, level: Mapping[str, Any]) -> None:
         run.log(metrics={f"level/{name}": window[name] for name in names}, step=step)
 
 
-def headline(facts: dict[str, Any]) -> dict[str, float]:
+def headline(facts: dict[str, Any]) -> dict[str, float | None]:
     """What a run that has a tested model somewhere below it shows of it in the list."""
     if not facts["models"]:
         return {}
     names = ("normalized_gini", "top_decile_capture", "total_ratio")
-    shown = flat({name: facts["models"][MODEL][name] for name in names})
-    return {name: value for name, value in shown.items() if value is not None}
+    return flat({name: facts["models"][MODEL][name] for name in names})
 
 
 def log_data(run: Run, workspace: Workspace, shop: Shop, protocol: Plan) -> None:
@@ -198,8 +201,8 @@ def facts(evaluation: Evaluation, note: str) -> dict[str, Any]:
         "oracle": None
         if ORACLE not in evaluation.parts
         else {
-            "normalized_gini": _plain(evaluation.intervals(ORACLE)["normalized_gini"]),
-            "share": _plain(share(evaluation.draws, MODEL, ORACLE, "normalized_gini")),
+            "normalized_gini": triple(evaluation.intervals(ORACLE)["normalized_gini"]),
+            "share": triple(share(evaluation.draws, MODEL, ORACLE, "normalized_gini")),
         },
     }
 
@@ -245,9 +248,9 @@ def metric_table(models: Mapping[str, Mapping[str, Sequence[float | None]]]) -> 
     return [f"| | {header} |", "|---" * (len(COMPARED) + 1) + "|", *rows]
 
 
-def with_interval(triple: Sequence[float | None], digits: int = 3) -> str:
-    """An estimate and its interval in words."""
-    estimate, low, high = triple
+def with_interval(found: Sequence[float | None], digits: int = 3) -> str:
+    """An estimate and its interval in words, from a :func:`triple`."""
+    estimate, low, high = found
     if estimate is None or low is None or high is None:
         return cell(estimate, digits)
     return f"{cell(estimate, digits)} ({cell(low, digits)} to {cell(high, digits)})"
@@ -265,10 +268,10 @@ def show(console: Console, evaluation: dict[str, Any]) -> None:
         return
     rows = []
     for name, metrics in evaluation["models"].items():
-        verdict = "" if name == MODEL else evaluation["verdicts"][name]["normalized_gini"]
+        found = "" if name == MODEL else evaluation["verdicts"][name]["normalized_gini"]
         cells = [cell(metrics[metric][0]) for metric in SHOWN]
         low, high = metrics["normalized_gini"][1:]
-        rows.append([name, cells[0], "" if low is None else f"{cell(low, 2)} to {cell(high, 2)}", *cells[1:], verdict])
+        rows.append([name, cells[0], "" if low is None else f"{cell(low, 2)} to {cell(high, 2)}", *cells[1:], found])
     console.table(
         f"Out of time at {', '.join(evaluation['tests'])}: mean, {evaluation['level']:.0%} interval",
         ["", "Gini", "interval", *list(SHOWN.values())[1:], "model is"],
@@ -305,7 +308,7 @@ def figures(evaluation: Evaluation, currency: str) -> Iterator[tuple[str, Any]]:
 
 def plain(intervals: Mapping[str, Interval]) -> dict[str, list[float | None]]:
     """Intervals as lists of estimate, low and high; None where undefined."""
-    return {name: _plain(interval) for name, interval in intervals.items()}
+    return {name: triple(interval) for name, interval in intervals.items()}
 
 
 def flat(triples: Mapping[str, Sequence[float | None]]) -> dict[str, float | None]:
@@ -318,12 +321,13 @@ def flat(triples: Mapping[str, Sequence[float | None]]) -> dict[str, float | Non
     """
     return {
         f"{name}{suffix}": value
-        for name, triple in triples.items()
-        for suffix, value in zip(("", "_low", "_high"), triple, strict=True)
+        for name, found in triples.items()
+        for suffix, value in zip(("", "_low", "_high"), found, strict=True)
     }
 
 
-def _plain(interval: Interval) -> list[float | None]:
+def triple(interval: Interval) -> list[float | None]:
+    """Estimate, low and high as plain numbers; None where undefined."""
     return [number(x) for x in (interval.estimate, interval.low, interval.high)]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,6 +20,8 @@ from clv.errors import InputError, UnavailableError, first_line
 from clv.home import disk_errors, remove, replacing
 from clv.money import money
 from clv.snapshots import Shop, read_snapshots, stream_snapshots
+from clv.sources.tables import literal
+from clv.unknown import unknown_warnings
 from clv.warehouse import DuckDBWarehouse
 from experiments import prediction_history, total
 from experiments.workspace import Workspace
@@ -29,9 +32,6 @@ if TYPE_CHECKING:
     from clv.predictor import Predictor
 
 SUFFIXES = (".csv", ".parquet")
-
-MOST_NAMED = 20
-"""Categories that a warning names one by one."""
 
 _ANSWERS = pa.schema(
     [
@@ -93,8 +93,8 @@ class ScoreResult:
     scored_by
         ``version N`` or the baseline that stood in.
     warnings
-        Categories that the model has never seen, a total that the shop's own history speaks against, a model that is
-        newer than the as-of day.
+        Categories that the model has never seen, a total that the shop's own history speaks against or of which one
+        customer makes up much, a model that is newer than the as-of day.
     """
 
     path: Path | None
@@ -159,7 +159,7 @@ def score(workspace: Workspace, *, predictions: Path | None = None, only_table: 
     check_same(predictor, workspace, shop, f"Version {version.number} in Production")
     if target is None and not only_table:
         target = default_path(workspace)
-    return _write(workspace, shop, scorer(predictor), f"version {version.number}", target)
+    return write(workspace, shop, scorer(predictor), f"version {version.number}", target)
 
 
 def _nothing_to_score_with(workspace: Workspace, shop: Shop) -> str:
@@ -204,8 +204,8 @@ def baseline_scorer(workspace: Workspace, shop: Shop, name: str) -> Scorer:
     today = read_snapshots(workspace.warehouse, workspace.contract, [shop.as_of_date]).frame
     baseline = fit_baseline(name, workspace.snapshots(shop.cutoffs), today, shop.horizon_days)
     bare = baseline.predict_parts(today)
-    level, predicted = _level(workspace, shop), float(bare.expected_value.sum())
-    factor = level.forecast.total / predicted if predicted > 0 else 1.0
+    level = _level(workspace, shop)
+    factor = level.forecast.factor(bare)
     expected = at_level(bare, factor).expected_value
     # customers who are all alike are not ranked
     ranks = np.percentile(expected, np.arange(101)) if np.ptp(bare.expected_value) else np.empty(0)
@@ -228,12 +228,9 @@ def baseline_scorer(workspace: Workspace, shop: Shop, name: str) -> Scorer:
 
 def _level(workspace: Workspace, shop: Shop) -> Level:
     """What the shop as a whole will spend, by its own history."""
-    from clv.ledger import read_ledger
     from clv.level import fit_level
 
-    return fit_level(
-        read_ledger(workspace.warehouse, {shop.horizon_days: shop.cutoffs}), shop.as_of_date, shop.horizon_days
-    )
+    return fit_level(workspace.ledger(shop), shop.as_of_date, shop.horizon_days)
 
 
 def check_same(predictor: Predictor, workspace: Workspace, shop: Shop, what: str) -> None:
@@ -280,9 +277,10 @@ def load_model(workspace: Workspace, version: str) -> Any:
 
     workspace.tracker  # noqa: B018  (sets the store's address)
     try:
-        # Without warnings about other versions of packages: to find them MLflow would look at every package there is.
-        model = mlflow.pyfunc.load_model(f"models:/{MODEL}/{version}", suppress_warnings=True)
-        model.unwrap_python_model()
+        with tempfile.TemporaryDirectory() as folder:  # MLflow's own copy of a remote model would stay on the disk
+            # Without warnings about other versions of packages: to find them it would look at every package there is.
+            model = mlflow.pyfunc.load_model(f"models:/{MODEL}/{version}", suppress_warnings=True, dst_path=folder)
+            model.unwrap_python_model()
     except Exception as error:
         raise UnavailableError(
             f"Version {version} of model {MODEL} can't be loaded ({first_line(error)}); its artifacts must be "
@@ -291,18 +289,11 @@ def load_model(workspace: Workspace, version: str) -> Any:
     return model
 
 
-def write(
-    workspace: Workspace, shop: Shop, scorer: Scorer, scored_by: str, predictions: Path | None = None
-) -> ScoreResult:
-    """Score the as-of snapshot in batches; write ``marts.customer_predictions`` and the predictions file.
+def write(workspace: Workspace, shop: Shop, scorer: Scorer, scored_by: str, path: Path | None) -> ScoreResult:
+    """Score the as-of snapshot in batches; write ``marts.customer_predictions`` and, if it has a path, a file.
 
     The file is sorted by expected value, highest first, then by customer.
     """
-    return _write(workspace, shop, scorer, scored_by, check_predictions_path(predictions or default_path(workspace)))
-
-
-def _write(workspace: Workspace, shop: Shop, scorer: Scorer, scored_by: str, path: Path | None) -> ScoreResult:
-    """The same; without a path only the table."""
     from clv.level import INTERVAL_LEVEL
 
     with (
@@ -311,13 +302,14 @@ def _write(workspace: Workspace, shop: Shop, scorer: Scorer, scored_by: str, pat
         disk_errors(path or workspace.home.root),
         _scratch(workspace) as (collected, connection),
     ):
-        done, expected = 0, 0.0
+        done, expected, largest = 0, 0.0, 0.0
         unknown: dict[str, set[str]] = {}
         with pa.ipc.new_stream(str(collected), _ANSWERS) as answers:
             for batch in _answers(workspace, shop, scorer, scored_by, unknown):
                 answers.write_table(batch)
                 done += batch.num_rows
-                expected += float(batch["expected_value"].to_numpy().sum())
+                values = batch["expected_value"].to_numpy()
+                expected, largest = expected + float(values.sum()), max(largest, float(values.max(initial=0.0)))
                 step.update("", done, shop.customers)
         past = prediction_history.path_of(workspace.home, shop.as_of_date, shop.horizon_days, scored_by)
         has_seen_it = scorer.level_date > shop.as_of_date
@@ -333,12 +325,14 @@ def _write(workspace: Workspace, shop: Shop, scorer: Scorer, scored_by: str, pat
                 prediction_history.export(connection, "answers", shop.shop_id, kept)
             workspace.warehouse.write_table("marts", "customer_predictions", _read(collected), _ANSWERS)
         step.note = f"{done:,} customers by {scored_by} -> {path or 'marts.customer_predictions'}"
-    warnings = [_warning(name, sorted(values)) for name, values in unknown.items() if values]
+    warnings = unknown_warnings({name: sorted(values) for name, values in unknown.items() if values})
     if has_seen_it:
         warnings.append(
             f"The model's as-of day {scorer.level_date} is later than the shop's, {shop.as_of_date}: it has seen days "
             "that it predicts here, so these predictions are not kept for `clv monitor` and don't show how good it is."
         )
+    if risk := total.dependence(largest, expected):
+        warnings.append(risk)
     if scorer.level_date != shop.as_of_date:
         warnings += _old_level(_level(workspace, shop).forecast, expected, scorer.level_date, shop.currency)
     for warning in warnings:
@@ -371,15 +365,6 @@ def _old_level(today: Forecast, expected: float, level_date: date, currency: str
         f"the shop's history says {money(today.total, 0)} ({money(low, 0)} to {money(high, 0)}); train a new model "
         "with `clv run`."
     ]
-
-
-def _warning(name: str, values: Sequence[str]) -> str:
-    more = f" and {len(values) - MOST_NAMED:,} more" if len(values) > MOST_NAMED else ""
-    is_one = len(values) == 1
-    return (
-        f"{name}: {', '.join(map(repr, values[:MOST_NAMED]))}{more} {'is' if is_one else 'are'} not known to the model "
-        f"and count{'s' if is_one else ''} as missing."
-    )
 
 
 @contextmanager
@@ -437,9 +422,8 @@ def _answers(
 
 def _export(connection: duckdb.DuckDBPyConnection, path: Path, suffix: str) -> None:
     kind = "format csv, header" if suffix == ".csv" else "format parquet"
-    target = str(path).replace("'", "''")
     connection.execute(
         "copy (select customer_id, p_return, value_if_return, expected_value, value_if_return_low, "
         "value_if_return_high, percentile from answers "
-        f"order by expected_value desc, customer_id) to '{target}' ({kind})"
+        f"order by expected_value desc, customer_id) to {literal(str(path))} ({kind})"
     )

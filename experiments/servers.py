@@ -32,15 +32,19 @@ def serve(workspace: Workspace, host: str, port: int) -> None:
     from serving.settings import ServingSettings
 
     workspace.tracker  # noqa: B018  (so that an empty home gives 503, not a broken store)
+    workspace.console.say(f"API: http://{host}:{port}, its documentation: http://{host}:{port}/docs")
+    sys.stdout.flush()
     run_service(ServingSettings.from_environment(environment(workspace)), host=host, port=port)
 
 
-def open_app(workspace: Workspace, port: int) -> NoReturn:
-    """Run the Streamlit app; without a model in the home it shows a made-up demo shop."""
+def open_app(workspace: Workspace, host: str, port: int) -> NoReturn:
+    """Run the Streamlit app; without a model in the home it shows a made-up demo shop.
+
+    It asks nobody for a key and shows every customer, so that it is for this machine unless told otherwise.
+    """
     workspace.home  # noqa: B018  (told now if it can't be used; the store is not created, and MLflow not imported)
-    _become(
-        ["-m", "streamlit", "run", str(APP), "--server.port", str(port), "--server.headless", "true"], port, workspace
-    )
+    command = ["-m", "streamlit", "run", str(APP), "--server.address", host, "--server.port", str(port)]
+    _become([*command, "--server.headless", "true"], host, port, workspace)
 
 
 def open_ui(workspace: Workspace, port: int) -> NoReturn:
@@ -52,13 +56,13 @@ def open_ui(workspace: Workspace, port: int) -> NoReturn:
     workspace.console.say(f"MLflow UI: http://127.0.0.1:{port}{models}")
     # its address may hold a password, and arguments are seen by whoever lists processes
     store = {"MLFLOW_BACKEND_STORE_URI": workspace.settings.tracking_uri}
-    _become(command, port, workspace, **store, MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false")
+    _become(command, "127.0.0.1", port, workspace, **store, MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false")
 
 
-def _become(command: list[str], port: int, workspace: Workspace, **extra: str) -> NoReturn:
+def _become(command: list[str], host: str, port: int, workspace: Workspace, **extra: str) -> NoReturn:
     """Replace this process by Python running `command`; a port in use is told before."""
     from serving.server import listen
 
-    listen("127.0.0.1", port).close()
+    listen(host, port).close()
     sys.stdout.flush()
     os.execve(sys.executable, [sys.executable, *command], {**environment(workspace), **extra})

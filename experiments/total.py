@@ -13,6 +13,9 @@ FEWEST_WINDOWS = 4
 LEAST_COVERED = 0.5
 """Share of them that must have ended within their interval; a record below it is not bad luck."""
 
+LARGEST_SHARE = 0.25
+"""Share of a total above which one customer is named as its risk."""
+
 
 def interval(level: Mapping[str, Any] | None, total: float) -> tuple[float, float] | None:
     """Interval of a total whose customers share a level; None where none is known.
@@ -62,4 +65,20 @@ def doubt(level: Mapping[str, Any]) -> str:
     return (
         f"Of {windows} closed windows, forecast the same way, {f'only {covered}' if covered else 'none'} ended within "
         f"the {INTERVAL_LEVEL:.0%} interval: the total may be further off than its interval says."
+    )
+
+
+def dependence(largest: float, expected: float) -> str:
+    """A warning if much of a total is expected of one customer; else empty.
+
+    Examples
+    --------
+    >>> dependence(61.0, 100.0)
+    'One customer makes up 61% of the total: its interval knows of their chance purchases, not of their leaving.'
+    """
+    if expected <= 0 or largest <= LARGEST_SHARE * expected:
+        return ""
+    return (
+        f"One customer makes up {largest / expected:.0%} of the total: its interval knows of their chance purchases, "
+        "not of their leaving."
     )

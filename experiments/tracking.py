@@ -9,6 +9,7 @@ from __future__ import annotations
 import getpass
 import json
 import logging
+import math
 import os
 import subprocess
 import tempfile
@@ -74,17 +75,19 @@ class Run:
         self,
         *,
         params: Mapping[str, Any] | None = None,
-        metrics: Mapping[str, float] | None = None,
+        metrics: Mapping[str, float | None] | None = None,
         tags: Mapping[str, Any] | None = None,
         step: int = 0,
     ) -> None:
-        """Log all of it in one batch; a parameter which the run has already (from ``mlflow run``) is left alone."""
+        """Log all of it in one batch.
+
+        A parameter which the run has already (from ``mlflow run``) is left alone, a metric that is undefined left out.
+        """
         known = self.client.get_run(self.id).data.params if params else {}
-        now = int(time.time() * 1000)
         self.client.log_batch(
             self.id,
             params=[Param(name, str(value)) for name, value in (params or {}).items() if name not in known],
-            metrics=[Metric(name, _rounded(value), now, step) for name, value in (metrics or {}).items()],
+            metrics=_metrics(metrics or {}, step),
             tags=[RunTag(name, str(value)) for name, value in (tags or {}).items()],
         )
 
@@ -252,12 +255,11 @@ class Tracker:
         name: str,
         *,
         params: Mapping[str, Any],
-        metrics: Mapping[str, float],
+        metrics: Mapping[str, float | None],
         tags: Mapping[str, Any],
         status: str,
     ) -> None:
-        """Write a finished trial as a child run, in one batch."""
-        now = int(time.time() * 1000)
+        """Write a finished trial as a child run, in one batch; a metric that is undefined is left out."""
         with store_errors(self.settings.tracking_uri):
             run = self.client.create_run(
                 parent_experiment(self.client, parent),
@@ -266,7 +268,7 @@ class Tracker:
             self.client.log_batch(
                 run.info.run_id,
                 params=[Param(key, str(value)) for key, value in params.items()],
-                metrics=[Metric(key, _rounded(value), now, 0) for key, value in metrics.items()],
+                metrics=_metrics(metrics),
             )
             self.client.set_terminated(run.info.run_id, status)
 
@@ -308,7 +310,6 @@ class Tracker:
                 signature=signature,
                 input_example=example,
                 pip_requirements=requirements(),
-                registered_model_name=None,
             )
         if not self.client.search_registered_models(f"name = '{MODEL}'"):
             self.client.create_registered_model(
@@ -330,9 +331,14 @@ def parent_experiment(client: MlflowClient, parent: Run) -> str:
     return str(client.get_run(parent.id).info.experiment_id)
 
 
-def _rounded(value: float) -> float:
-    """For the eye, as MLflow's lists show every digit; the JSON files of a run are exact."""
-    return round(float(value), 4)
+def _metrics(values: Mapping[str, float | None], step: int = 0) -> list[Metric]:
+    """Those that are defined, rounded: MLflow's lists show every digit. The JSON files of a run are exact."""
+    now = int(time.time() * 1000)
+    return [
+        Metric(name, round(float(value), 4), now, step)
+        for name, value in values.items()
+        if value is not None and math.isfinite(value)
+    ]
 
 
 def requirements() -> list[str]:

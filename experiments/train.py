@@ -16,11 +16,10 @@ from clv import drift
 from clv.errors import InputError
 from clv.evaluation import MODEL, Evaluation, evaluate
 from clv.explain import in_money
-from clv.ledger import read_ledger
 from clv.level import INTERVAL_LEVEL, fit_level
 from clv.models.model import Model
 from clv.models.recipe import Recipe
-from clv.predictor import Contributions, Predictor
+from clv.predictor import Contributions, Predictor, at_level
 from clv.snapshots import Shop, Snapshots, read_snapshots
 from clv.splits import Plan
 from clv.transform import serving_sql
@@ -133,7 +132,7 @@ def evaluate_recipes(
         horizon_days=shop.horizon_days,
         seed=workspace.settings.seed,
         threads=workspace.settings.threads,
-        ledger=read_ledger(workspace.warehouse, {shop.horizon_days: shop.cutoffs}) if protocol.tests else None,
+        ledger=workspace.ledger(shop) if protocol.tests else None,
         progress=progress,
     )
     return with_oracle(workspace.home, shop, evaluation)
@@ -170,10 +169,12 @@ def _assemble(
     facts: dict[str, Any],
 ) -> tuple[Predictor, pd.DataFrame, Contributions]:
     """The predictor with all its facts, a seeded sample of today's customers, and what moves their predictions."""
-    ledger = read_ledger(workspace.warehouse, {shop.horizon_days: shop.cutoffs})
-    level = fit_level(ledger, shop.as_of_date, shop.horizon_days)
-    bare = level.forecast.apply(model.predictor_, today)
-    parts = bare.predict_parts(today)
+    from experiments.tracking import commit
+
+    level = fit_level(workspace.ledger(shop), shop.as_of_date, shop.horizon_days)
+    unlevelled = model.predict_parts(today)
+    bare = replace(model.predictor_, level=level.forecast.factor(unlevelled))
+    parts = at_level(unlevelled, bare.level)
     rng = np.random.default_rng(workspace.settings.seed)
     chosen = rng.choice(len(today), size=min(EXPLAINED_CUSTOMERS, len(today)), replace=False)
     sample = today.iloc[np.sort(chosen)].reset_index(drop=True)
@@ -196,7 +197,7 @@ def _assemble(
         "contract_fingerprint": workspace.contract.fingerprint,
         "inputs": drift.profile(today, workspace.contract),
         "data_fingerprint": shop.fingerprint,
-        "commit": _commit(),
+        "commit": commit(),
         "trained_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "recipe": model.recipe.model_dump(),
         "covariate_weight": bare.covariate_weight,
@@ -268,15 +269,10 @@ def _log(
             version_tags={
                 **shop_tags(shop),
                 "clv.contract_fingerprint": workspace.contract.fingerprint,
-                "clv.recipe": predictor_recipe(predictor),
+                "clv.recipe": Recipe(**predictor.about["recipe"]).model_dump_json(),
             },
             description=_version_description(predictor),
         )
-
-
-def predictor_recipe(predictor: Predictor) -> str:
-    """The recipe as one line of JSON, to be a tag."""
-    return Recipe(**predictor.about["recipe"]).model_dump_json()
 
 
 def _example(workspace: Workspace, sample: pd.DataFrame) -> pd.DataFrame:
@@ -315,9 +311,3 @@ def _version_description(predictor: Predictor) -> str:
         f"{about['source']} shop, {about['customers']:,} customers as of {about['as_of_date']}, horizon "
         f"{about['horizon_days']} days; {tested}."
     )
-
-
-def _commit() -> str:
-    from experiments.tracking import commit
-
-    return commit()

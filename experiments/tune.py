@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
@@ -223,7 +224,10 @@ def tune(
         open_study(path, space=SPACE_VERSION, seed=seed, resume=resume) as study,
     ):
         step.update("encoding folds")
-        folds = bin_folds(workspace, protocol)
+        folds = [fold for fold in bin_folds(workspace, protocol) if has_order(fold.outcome)]
+        if not folds:
+            step.note = "nothing, and the defaults stay: in each window everybody spent the same"
+            return TuneResult(default, None, None, None, 0, f"Tuned {step.note}.")
         if not study.trials:
             for family in ("hurdle", "offset"):
                 study.enqueue_trial(_default_parameters(family))
@@ -245,24 +249,7 @@ def tune(
             )
 
             def record(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
-                complete = trial.state.name == "COMPLETE"
-                ginis = trial.user_attrs.get("ginis", [])
-                metrics = {f"gini_fold_{number + 1}": value for number, value in enumerate(ginis)}
-                if complete and trial.value is not None:
-                    metrics["cv_gini"] = trial.value
-                workspace.tracker.trial(
-                    run,
-                    f"trial {trial.number} {trial.params.get('family', '')}{'' if complete else ' (pruned)'}",
-                    params=trial.params,
-                    metrics=metrics,
-                    tags={
-                        **shop_tags(shop),
-                        "clv.kind": "trial",
-                        "clv.state": trial.state.name.lower(),
-                        "clv.family": trial.params.get("family", ""),
-                    },
-                    status="FINISHED" if complete else "KILLED",
-                )
+                _log_trial(workspace, run, shop, trial)
                 best = max((t.value for t in _complete(study) if t.value is not None), default=float("nan"))
                 step.update(f"best cv gini {best:.3f}", len(_finished(study)), trials)
 
@@ -294,10 +281,9 @@ def tune(
                 None,
             )
             count = len(_finished(study))
-            figures = {"cv_gini": value, "default_cv_gini": of_default}
             run.log(
                 params={f"best_{name}": value for name, value in best.model_dump().items()},
-                metrics={name: figure for name, figure in figures.items() if figure is not None}
+                metrics={"cv_gini": value, "default_cv_gini": of_default}
                 | {f"over_default/{name}": d.estimate for name, d in differences.items()},
                 tags={"clv.family": best.family, "clv.chosen": best.describe()}
                 | {f"clv.over_default.{name}": d.verdict for name, d in differences.items()},
@@ -310,6 +296,30 @@ def tune(
         if best == default:
             step.note += " (the default: nothing was told to be better)"
     return TuneResult(best, value, of_default, run.id, count)
+
+
+def _log_trial(workspace: Workspace, run: Run, shop: Shop, trial: optuna.trial.FrozenTrial) -> None:
+    """Write a finished trial as a child of the tuning run."""
+    family, is_complete = trial.params.get("family", ""), trial.state.name == "COMPLETE"
+    ginis = {f"gini_fold_{number + 1}": gini for number, gini in enumerate(trial.user_attrs.get("ginis", []))}
+    workspace.tracker.trial(
+        run,
+        f"trial {trial.number} {family}{'' if is_complete else ' (pruned)'}",
+        params=trial.params,
+        metrics={**ginis, "cv_gini": trial.value if is_complete else None},
+        tags={
+            **shop_tags(shop),
+            "clv.kind": "trial",
+            "clv.state": trial.state.name.lower(),
+            "clv.family": family,
+        },
+        status="FINISHED" if is_complete else "KILLED",
+    )
+
+
+def has_order(outcome: Outcome) -> bool:
+    """Whether some spent more than others; where none did (one subscription at one price) no order is better."""
+    return math.isfinite(normalized_gini(outcome.future_value, outcome.future_value))
 
 
 def search(

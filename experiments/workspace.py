@@ -14,6 +14,7 @@ from experiments.console import Console
 
 if TYPE_CHECKING:  # imported where they are used: pandas, DuckDB and MLflow take seconds, `clv --help` should not
     from clv.contract import Contract
+    from clv.ledger import Ledger
     from clv.snapshots import Shop, Snapshots
     from clv.warehouse import Warehouse
     from experiments.registry import Registry
@@ -74,6 +75,12 @@ class Workspace:
         from clv.snapshots import MOST_ROWS, read_snapshots
 
         return read_snapshots(self.warehouse, self.contract, cutoffs, most=MOST_ROWS, seed=self.settings.seed)
+
+    def ledger(self, shop: Shop) -> Ledger:
+        """The shop's history as a whole, with the labels of its cutoffs."""
+        from clv.ledger import read_ledger
+
+        return read_ledger(self.warehouse, {shop.horizon_days: shop.cutoffs})
 
     def shop(self) -> Shop:
         """The shop as it is loaded and transformed now."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,8 @@ from serving.model import ServedModel
 _NAMED = 3
 """Features named in the sentence."""
 
-_PARTS = ("p_return", "value_if_return", "expected_value")
+_BASES = {"p_return": "p_return_base", "value_if_return": "value_base", "expected_value": "expected_base"}
+"""The parts of an answer, and what :class:`clv.predictor.Contributions` calls the base of each."""
 
 
 def explain(model: ServedModel, customers: Customers) -> list[dict[str, Any]]:
@@ -26,20 +26,18 @@ def explain(model: ServedModel, customers: Customers) -> list[dict[str, Any]]:
     matrix = model.coder.matrix(customers)
     parts = model.predictor.predict_matrix(matrix)
     contributions = model.predictor.contributions(matrix)
-    bases = dict(zip(_PARTS, ("p_return_base", "value_base", "expected_base"), strict=True))
-    assert {*_PARTS, *bases.values()} <= {part.name for part in fields(contributions)}
     names = model.predictor.encoder.features
     explanations = []
     for row, (customer_id, record) in enumerate(zip(customers.ids, customers.records(), strict=True)):
-        prediction = {part: float(getattr(parts, part)[row]) for part in _PARTS}
-        base = {part: float(np.ravel(getattr(contributions, bases[part]))[0]) for part in _PARTS}
-        added = {part: getattr(contributions, part)[row].astype(float) for part in _PARTS}
+        prediction = {part: float(getattr(parts, part)[row]) for part in _BASES}
+        base = {part: float(getattr(contributions, name)) for part, name in _BASES.items()}
+        added = {part: getattr(contributions, part)[row].astype(float) for part in _BASES}
         order = np.argsort(-np.abs(added["expected_value"]), kind="stable")
         strongest = [
             {
                 "feature": names[position],
                 "value": record[names[position]],
-                **{part: float(added[part][position]) for part in _PARTS},
+                **{part: float(added[part][position]) for part in _BASES},
             }
             for position in order
         ]
@@ -49,7 +47,7 @@ def explain(model: ServedModel, customers: Customers) -> list[dict[str, Any]]:
                 "prediction": prediction,
                 "base": base,
                 "contributions": strongest,
-                "other": {part: prediction[part] - base[part] - float(added[part].sum()) for part in _PARTS},
+                "other": {part: prediction[part] - base[part] - float(added[part].sum()) for part in _BASES},
                 "sentence": _sentence(model.header, prediction, base, strongest),
             }
         )

@@ -33,9 +33,6 @@ _FEWEST_SHARED_XGBOOST = 100
 _PIECE = 1_000
 """Predictions written at a time."""
 
-MAX_NAMED = 20
-"""Most values or customers named in one warning."""
-
 
 @dataclass(frozen=True)
 class ServedModel:
@@ -144,19 +141,3 @@ class ServedModel:
 def _row_type(*names: str) -> type[msgspec.Struct]:
     """A prediction as it is written; four times as fast as a dictionary."""
     return msgspec.defstruct("Prediction", [(name, Any) for name in names], gc=False)
-
-
-def unknown_warnings(unknown: Mapping[str, Sequence[str]]) -> list[str]:
-    """One warning per feature with values the model has never seen."""
-    return [
-        f"{name}: {named(values)} {'is' if len(values) == 1 else 'are'} not known to the model and "
-        f"count{'s' if len(values) == 1 else ''} as missing."
-        for name, values in unknown.items()
-    ]
-
-
-def named(values: Sequence[str]) -> str:
-    """The values, the first of them if there are many."""
-    shown = ", ".join(f"'{value}'" for value in values[:MAX_NAMED])
-    more = len(values) - MAX_NAMED
-    return f"{shown} and {more:,} more" if more > 0 else shown

@@ -9,9 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clv.predictor import Parts, total_interval
-
-Array = NDArray[np.float64]
+from clv.predictor import Array, Parts, total_interval
 
 NOTE = (
     "The intervals hold the chance of each customer, taken as independent, and how uncertain the level is that all of "
@@ -22,7 +20,6 @@ NOTE_UNKNOWN = (
     "The intervals hold the chance of each customer only, taken as independent: how uncertain this model's level is "
     "was not measured, and a season or a crisis comes on top."
 )
-
 
 CURVE_POINTS = 60
 

@@ -9,9 +9,10 @@ from typing import Annotated, Any
 from fastapi import Query, Request
 from pydantic_core import to_json
 
+from clv.unknown import named, unknown_warnings
 from serving.bodies import CSV, JSON, PARQUET, content_type, read_body
 from serving.features import Snapshot
-from serving.model import ServedModel, named, unknown_warnings
+from serving.model import ServedModel
 from serving.problems import invalid_field
 from serving.purchases import Staged, parse_day, read_table, stage_json, stage_table
 from serving.service import Service

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+import weakref
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -82,6 +84,15 @@ class Version:
     changed_at: datetime | None = None
 
 
+@dataclass(frozen=True)
+class _Copy:
+    """A version's files on this machine, and what removes them; what is left of them goes with the process."""
+
+    uri: str
+    path: str
+    remove: Callable[[], object]
+
+
 class Registry:
     """One MLflow store, asked for one model URI.
 
@@ -96,7 +107,7 @@ class Registry:
     def __init__(self, tracking_uri: str, model_uri: str) -> None:
         self.tracking_uri = tracking_uri
         self.model_uri = model_uri
-        self._fetched: tuple[str, str] | None = None
+        self._fetched: _Copy | None = None
 
     def resolve(self) -> Version:
         """The version behind the URI now.
@@ -116,7 +127,7 @@ class Registry:
         client = MlflowClient(self.tracking_uri, self.tracking_uri)
         try:
             model = client.get_registered_model(found["name"])
-            number = self._number(model, found["target"], found["alias"])
+            number = _number(model, found["target"], found["alias"])
             version = client.get_model_version(found["name"], number)
         except MlflowException as error:
             raise UnavailableError(f"{self.model_uri} can't be found: {first_line(error)}") from error
@@ -130,25 +141,6 @@ class Registry:
             registered_at=_moment(version.creation_timestamp),
             changed_at=_moment(version.last_updated_timestamp),
         )
-
-    def _number(self, model: Any, target: str | None, alias: str | None) -> str:
-        """The version number that a stage, alias, ``latest`` or number means."""
-        if alias is not None:
-            aliased = model.aliases.get(alias)
-            if aliased is None:
-                raise UnavailableError(f"Model {model.name} has no alias {alias!r}; set it or serve another URI.")
-            return str(aliased)
-        if target is None or target.isdigit():
-            return str(target)
-        newest = {version.current_stage.lower(): version for version in model.latest_versions}
-        if target.lower() == "latest" and newest:
-            return str(max(int(version.version) for version in newest.values()))
-        if target.lower() not in newest:
-            raise UnavailableError(
-                f"Model {model.name} has no version in stage {target}; promote one with `clv promote`, it is served "
-                "as soon as it is there."
-            )
-        return str(newest[target.lower()].version)
 
     def is_empty(self) -> bool:
         """Whether there is a store but no model in it, or no store at all.
@@ -171,7 +163,9 @@ class Registry:
             raise UnavailableError(f"The registry can't be asked: {first_line(error)}") from error
 
     def load(self, version: Version) -> tuple[Predictor, Path]:
-        """The native predictor of a version and its folder, unwrapped from the pyfunc once.
+        """The native predictor of a version, unwrapped from the pyfunc once, and a copy of its files.
+
+        The copy is gone when the predictor is.
 
         Raises
         ------
@@ -183,20 +177,25 @@ class Registry:
         # MLflow follows a registered model to its files by its global stores, whatever it is passed.
         mlflow.set_tracking_uri(self.tracking_uri)
         mlflow.set_registry_uri(self.tracking_uri)
-        model = mlflow.pyfunc.load_model(self._files(version), suppress_warnings=True).unwrap_python_model()
+        copy = self._copy(version)
+        model = mlflow.pyfunc.load_model(copy.path, suppress_warnings=True).unwrap_python_model()
+        weakref.finalize(model.predictor, copy.remove)
         return model.predictor, Path(model.folder)
 
-    def _files(self, version: Version) -> str:
-        """The folder of a version's files; fetched once, for they stay on the disk, and loading may be tried again."""
+    def _copy(self, version: Version) -> _Copy:
+        """The files of a version, fetched once: loading may be tried again."""
         from mlflow.artifacts import download_artifacts
         from mlflow.exceptions import MlflowException
 
-        if self._fetched is None or self._fetched[0] != version.uri or not Path(self._fetched[1]).exists():
+        if self._fetched is None or self._fetched.uri != version.uri or not Path(self._fetched.path).exists():
             try:
-                self._fetched = version.uri, download_artifacts(artifact_uri=version.uri)
+                folder = tempfile.mkdtemp(prefix="clv-model-")
+                remove = weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+                path = download_artifacts(artifact_uri=version.uri, dst_path=folder)
+                self._fetched = _Copy(version.uri, path, remove)
             except (MlflowException, OSError) as error:
                 raise UnavailableError(f"The files of {version.uri} can't be had: {first_line(error)}") from error
-        return self._fetched[1]
+        return self._fetched
 
     def record(self, version: Version) -> Record:
         """Metrics of a version's run and the record of promotions beside it.
@@ -237,6 +236,26 @@ class Registry:
             file = Path(self.tracking_uri.partition(":///")[2])
             if not file.exists():
                 raise UnavailableError(f"There is no registry at {file}; train a model first with `clv run`.")
+
+
+def _number(model: Any, target: str, alias: str | None) -> str:
+    """The version number that an alias, or else a stage, ``latest`` or a number means."""
+    if alias is not None:
+        aliased = model.aliases.get(alias)
+        if aliased is None:
+            raise UnavailableError(f"Model {model.name} has no alias {alias!r}; set it or serve another URI.")
+        return str(aliased)
+    if target.isdigit():
+        return target
+    newest = {version.current_stage.lower(): version for version in model.latest_versions}
+    if target.lower() == "latest" and newest:
+        return str(max(int(version.version) for version in newest.values()))
+    if target.lower() not in newest:
+        raise UnavailableError(
+            f"Model {model.name} has no version in stage {target}; promote one with `clv promote`, it is served "
+            "as soon as it is there."
+        )
+    return str(newest[target.lower()].version)
 
 
 def _files(client: MlflowClient, run_id: str, folder: str) -> dict[str, bytes]:

@@ -9,13 +9,14 @@ import altair as alt
 import pandas as pd
 
 from streamlit_app import model_words as words
-from streamlit_app.charting import NUMBERS, AnyChart, localized
+from streamlit_app.charting import NUMBERS, AnyChart, localized, names
 from streamlit_app.money import Style, decimals_of, symbol
 from streamlit_app.palette import Colours
 
 _ROW = 34
 _MANY_TIMES = 3
-_LABELS = alt.Axis(labelLimit=170)
+_TIMES = [0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300]
+"""What is written on an axis of ratios that reaches far; 1 must be on it."""
 
 
 def metric_frame(models: Mapping[str, words.Intervals], metric: str) -> pd.DataFrame:
@@ -43,9 +44,10 @@ def metric_chart(frame: pd.DataFrame, colours: Colours, style: Style, ideal: flo
         frame = frame[frame["value"] > 0]
     scale = alt.Scale(type="log" if is_wide else "linear", zero=False, nice=True)
     base = alt.Chart(frame).encode(
-        y=alt.Y("name:N", sort=frame["name"].tolist(), title=None, axis=_LABELS), color=color, tooltip=tooltip
+        y=alt.Y("name:N", sort=frame["name"].tolist(), title=None, axis=names()), color=color, tooltip=tooltip
     )
-    bars = base.mark_rule(strokeWidth=3).encode(x=alt.X("low:Q", title=None, scale=scale), x2="high:Q")
+    axis = alt.Axis(format=NUMBERS, values=_TIMES) if is_wide else alt.Axis(tickCount=5)
+    bars = base.mark_rule(strokeWidth=3).encode(x=alt.X("low:Q", title=None, scale=scale, axis=axis), x2="high:Q")
     dots = base.mark_point(filled=True, size=110, opacity=1).encode(x=alt.X("value:Q", title=None, scale=scale))
     layers = [bars, dots]
     if ideal is not None:
@@ -56,8 +58,9 @@ def metric_chart(frame: pd.DataFrame, colours: Colours, style: Style, ideal: flo
 
 def over_time_chart(frame: pd.DataFrame, title: str, colours: Colours, style: Style, ideal: float | None) -> AnyChart:
     """A metric by cutoff (columns cutoff, value, and low and high where they are known)."""
-    axis = alt.X("cutoff:T", title=None, axis=alt.Axis(format="%b %Y", tickCount=min(8, len(frame))))
-    y = alt.Y("value:Q", title=title, scale=alt.Scale(zero=False, nice=True))
+    days = [alt.DateTime(year=day.year, month=day.month, date=day.day) for day in frame["cutoff"]]
+    axis = alt.X("cutoff:T", title=None, axis=alt.Axis(format="%b %Y", values=days, labelOverlap="greedy"))
+    y = alt.Y("value:Q", title=None, scale=alt.Scale(zero=False, nice=True), axis=alt.Axis(tickCount=6))
     tooltip = [
         alt.Tooltip("cutoff:T", title="Cutoff", format="%Y-%m-%d"),
         alt.Tooltip("value:Q", title=title, format=",.3f"),
@@ -68,10 +71,10 @@ def over_time_chart(frame: pd.DataFrame, title: str, colours: Colours, style: St
     layers: list[alt.Chart] = [line.encode(x=axis, y=y, tooltip=tooltip)]
     if {"low", "high"} <= set(frame.columns):
         band = alt.Chart(frame).mark_area(color=colours.accent, opacity=0.15)
-        layers.insert(0, band.encode(x=axis, y=alt.Y("low:Q", title=title), y2="high:Q"))
+        layers.insert(0, band.encode(x=axis, y=alt.Y("low:Q", title=None), y2="high:Q"))
     if ideal is not None:
         rule = alt.Chart(pd.DataFrame({"at": [ideal]})).mark_rule(strokeDash=[4, 4], color=colours.second)
-        layers.append(rule.encode(y=alt.Y("at:Q", title=title)))
+        layers.append(rule.encode(y=alt.Y("at:Q", title=None)))
     return localized(alt.layer(*layers).properties(height=260), style)
 
 
@@ -82,8 +85,9 @@ def age_chart(frame: pd.DataFrame, colours: Colours, style: Style) -> AnyChart:
         alt.Tooltip("cutoffs:Q", title="Cutoffs compared"),
         *(alt.Tooltip(f"{name}:Q", title=name.capitalize(), format="+,.3f") for name in ("difference", "low", "high")),
     ]
-    x = alt.X("age_days:Q", title="age of the model, days")
-    title = "ranking, old less refitted"
+    ages = alt.Axis(values=frame["age_days"].tolist(), labelOverlap="greedy")
+    x = alt.X("age_days:Q", title="age of the model, days", axis=ages, scale=alt.Scale(zero=False, nice=False))
+    title = "ranking, old less new"
     band = alt.Chart(frame).mark_area(color=colours.accent, opacity=0.15)
     line = alt.Chart(frame).mark_line(
         color=colours.accent, point={"filled": True, "size": 70, "color": colours.accent}, strokeWidth=2
@@ -105,12 +109,12 @@ def slices_chart(frame: pd.DataFrame, overall: float | None, colours: Colours, s
         alt.Tooltip("returners:Q", title="Returned", format=","),
         *(alt.Tooltip(f"{name}:Q", title=name.capitalize(), format=",.3f") for name in ("estimate", "low", "high")),
     ]
-    y = alt.Y("value:N", sort=frame["value"].tolist(), title=None, axis=_LABELS)
+    y = alt.Y("value:N", sort=frame["value"].tolist(), title=None, axis=names())
     base = alt.Chart(frame).encode(y=y, tooltip=tooltip)
     scale = alt.Scale(zero=False, nice=True)
     bars = base.mark_rule(strokeWidth=3, color=colours.accent)
     dots = base.mark_point(filled=True, size=90, color=colours.accent, opacity=1)
-    bars = bars.encode(x=alt.X("low:Q", title=None, scale=scale), x2="high:Q")
+    bars = bars.encode(x=alt.X("low:Q", title=None, scale=scale, axis=alt.Axis(tickCount=6)), x2="high:Q")
     dots = dots.encode(x=alt.X("estimate:Q", title=None, scale=scale))
     layers = [bars, dots]
     if overall is not None:
@@ -129,11 +133,11 @@ def importance_chart(
         alt.Chart(frame)
         .mark_bar(color=colours.accent, cornerRadiusEnd=3)
         .encode(
-            y=alt.Y("feature:N", sort=frame["feature"].tolist(), title=None, axis=_LABELS),
+            y=alt.Y("feature:N", sort=frame["feature"].tolist(), title=None, axis=names()),
             x=alt.X(
                 "mean_abs_contribution:Q",
-                title=f"moves the expected value by, {symbol(currency)} per customer",
-                axis=alt.Axis(format=NUMBERS),
+                title=f"{symbol(currency)} per customer",
+                axis=alt.Axis(format=NUMBERS, tickCount=5),
             ),
             tooltip=[
                 alt.Tooltip("feature:N", title="Feature"),

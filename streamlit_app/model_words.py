@@ -49,6 +49,9 @@ BASELINES: Mapping[str, str] = {
     "btyd": "BG/NBD + Gamma-Gamma",
 }
 
+BESIDE = "The others, its baselines, are simple rules and “BG/NBD + Gamma-Gamma”, the classic model of repeated buying."
+"""What the model is compared with."""
+
 LIMITS = (
     "**A forecast is not the effect of a campaign.** It says who is likely to spend, not whom a voucher would change; "
     "only a test with a control group tells that.",

@@ -21,6 +21,7 @@ CUSTOMER_KEY = "customer"
 """Name of the customer in the address of a page."""
 
 _CARRIED = "carried"
+_PAIR_PIXELS = 400
 
 
 @contextmanager
@@ -58,9 +59,23 @@ def row() -> DeltaGenerator:
     return st.container(horizontal=True)
 
 
+def four() -> Iterator[DeltaGenerator]:
+    """Places for four figures: all side by side, or two by two in a narrow window."""
+    pairs = st.grid(2, min_column_width=_PAIR_PIXELS)
+    for _ in range(2):
+        pair = pairs.container(horizontal=True)
+        yield from (pair, pair)
+
+
+def beside(count: int, least_pixels: int = 340, most: int = 3) -> list[DeltaGenerator]:
+    """Places side by side, `most` or as many as find so many pixels each; the others go below."""
+    places = st.grid(min(count, most), min_column_width=least_pixels, gap=("small", "medium"))
+    return [places.cell() for _ in range(count)]
+
+
 def figure(place: DeltaGenerator, label: str, value: str, note: str | None = None, *, about: str | None = None) -> None:
     """A number in a frame, with a grey note below it; `about` is shown on demand."""
-    place.metric(label, value, note, delta_color="off", delta_arrow="off", help=about, border=True, height="stretch")
+    place.metric(label, value, note, delta_color="off", delta_arrow="off", help=about, border=True)
 
 
 def open_customer(customer_id: str) -> NoReturn:

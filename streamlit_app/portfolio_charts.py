@@ -5,10 +5,11 @@ from __future__ import annotations
 import altair as alt
 import pandas as pd
 
-from streamlit_app.charting import AnyChart, localized
+from streamlit_app.charting import AnyChart, localized, names
 from streamlit_app.money import Style, decimals_of
 from streamlit_app.palette import Colours
 
+_FAR_RIGHT = 0.28
 _SHARES = ["share of customers", "share of expected revenue"]
 
 
@@ -17,7 +18,7 @@ def bands_chart(bands: pd.DataFrame, colours: Colours, style: Style) -> AnyChart
     long = bands.melt(id_vars=["band", "customers", "revenue"], value_vars=_SHARES, var_name="of", value_name="share")
     long["text"] = long["share"].map(style.share)
     base = alt.Chart(long).encode(
-        y=alt.Y("band:N", sort=bands["band"].tolist()[::-1], title=None, axis=alt.Axis(labelLimit=150)),
+        y=alt.Y("band:N", sort=bands["band"].tolist()[::-1], title=None, axis=names(150)),
         yOffset=alt.YOffset("of:N", sort=_SHARES),
         x=alt.X("share:Q", axis=None, scale=alt.Scale(domain=[0, max(0.01, long["share"].max()) * 1.2])),
         tooltip=[
@@ -40,8 +41,8 @@ def bands_chart(bands: pd.DataFrame, colours: Colours, style: Style) -> AnyChart
 
 def concentration_chart(curve: pd.DataFrame, half_share: float, colours: Colours, style: Style) -> AnyChart:
     """The best customers' share of expected revenue, who hold half of it, and what equal customers would give."""
-    x = alt.X("customers:Q", axis=alt.Axis(format="%", tickCount=5), title="best customers")
-    y = alt.Y("revenue:Q", axis=alt.Axis(format="%", tickCount=5), title="of expected revenue")
+    x = alt.X("customers:Q", axis=alt.Axis(format="%", tickCount=5), title="share of customers, the best first")
+    y = alt.Y("revenue:Q", axis=alt.Axis(format="%", tickCount=5), title="share of expected revenue")
     tooltip = [
         alt.Tooltip("count:Q", title="Best customers", format=","),
         alt.Tooltip("customers:Q", title="of all", format=".1%"),
@@ -53,6 +54,14 @@ def concentration_chart(curve: pd.DataFrame, half_share: float, colours: Colours
     equal = alt.Chart(ends).mark_line(color=colours.quiet, strokeDash=[4, 4]).encode(x=x, y=y)
     half = pd.DataFrame({"customers": [half_share], "revenue": [0.5], "text": [f"{style.share(half_share)} hold half"]})
     dot = alt.Chart(half).mark_point(filled=True, size=90, color=colours.second, opacity=1).encode(x=x, y=y)
-    text = alt.Chart(half).mark_text(align="left", dx=8, dy=16, color=colours.text, fontSize=12)
+    # Where it hides neither the curve nor the dashed line.
+    is_left = half_share > _FAR_RIGHT
+    text = alt.Chart(half).mark_text(
+        align="right" if is_left else "left",
+        baseline="bottom" if is_left else "middle",
+        dx=-8 if is_left else 10,
+        color=colours.text,
+        fontSize=12,
+    )
     layers = alt.layer(area, equal, line, dot, text.encode(x=x, y=y, text="text:N"))
     return localized(layers.properties(height=330), style)

@@ -76,6 +76,10 @@ class Shop:
         """Whether it lives in this session only."""
         return self.question is not None
 
+    def range_means(self, style: Style) -> str:
+        """How to read a range."""
+        return f"In {style.share(self.interval_level)} of cases the truth lies within the range."
+
     def describe(self, style: Style) -> str:
         """One line on what is looked at."""
         since = f" · known up to {self.as_of_date}" if self.as_of_date else ""

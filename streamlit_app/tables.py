@@ -22,6 +22,9 @@ _COLUMNS = (
     "tier",
     "rank",
 )
+_TIER, _RANK, _CHANCE = 45, 65, 120
+"""Pixels of some columns, such that all are seen in a usual window."""
+
 _MAX_SELECTABLE = 150_000
 """Beyond it rows are fetched as people scroll, and can't be selected."""
 
@@ -31,9 +34,8 @@ def customers(shown: pd.DataFrame, shop: Shop, key: str) -> str | None:
     is_selectable = len(shown) <= _MAX_SELECTABLE
     everybody, unit = shop.customers, symbol(shop.currency)
     spread = f"{style().share(shop.interval_level)} of customers who return spend between the two bounds."
-    percent = 100 * shown["p_return"]
     state = st.dataframe(
-        shown.assign(p_return=percent)[list(_COLUMNS)],
+        shown[list(_COLUMNS)],
         key=key,
         hide_index=True,
         width="stretch",
@@ -51,15 +53,21 @@ def customers(shown: pd.DataFrame, shop: Shop, key: str) -> str | None:
                 f"Expected spend in the next {shop.horizon_days} days.",
             ),
             "p_return": st.column_config.ProgressColumn(
-                "Chance to return", format="%.2f %%", min_value=0, max_value=float(max(1.0, percent.max()))
+                "Chance to return",
+                width=_CHANCE,
+                format="percent",
+                min_value=0,
+                max_value=max(0.01, float(shown["p_return"].max())),
             ),
             "value_if_return": _amount(
-                everybody["value_if_return"], f"If they return, {unit}", "Expected spend of a customer who returns."
+                everybody["value_if_return"], "If they return", f"Expected spend of a customer who returns, {unit}."
             ),
             "value_if_return_low": _amount(everybody["value_if_return_low"], "… at least", spread),
             "value_if_return_high": _amount(everybody["value_if_return_high"], "… at most", spread),
-            "tier": st.column_config.TextColumn("Tier", help="By share of the expected revenue."),
-            "rank": st.column_config.NumberColumn("Rank", format="%,d", help="1 is the best customer of all."),
+            "tier": st.column_config.TextColumn("Tier", width=_TIER, help="By share of the expected revenue."),
+            "rank": st.column_config.NumberColumn(
+                "Rank", width=_RANK, format="%,d", help="1 is the best customer of all."
+            ),
         },
     )
     rows = state["selection"]["rows"] if isinstance(state, Mapping) else []

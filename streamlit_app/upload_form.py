@@ -10,9 +10,10 @@ from typing import Any, TypeVar
 
 import pandas as pd
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from clv.errors import InputError
-from streamlit_app import batches, uploads
+from streamlit_app import batches, page, uploads
 from streamlit_app.batches import Answer, Progress
 from streamlit_app.client import ApiError, Client
 from streamlit_app.distribution import ranked
@@ -56,11 +57,10 @@ def drop() -> Sequence[Any]:
     """The place to drop files; needs no service."""
     return st.file_uploader(
         "Your file",
-        type=["csv", "txt", "tsv", "zip"],
         accept_multiple_files=True,
         key="files",
-        help="A transaction log, a file with the model's features, or Olist's tables. It is sent to the prediction "
-        "service, and kept in this session only.",
+        help="A transaction log or a file with the model's features, as CSV, CSV.gz or Parquet, or Olist's tables. "
+        "It is sent to the prediction service, and kept in this session only.",
     )
 
 
@@ -95,21 +95,21 @@ def answered(api: Client, facts: Mapping[str, Any], files: Sequence[Any]) -> Sho
 
 def _explain(facts: Mapping[str, Any]) -> None:
     names = [feature["name"] for feature in facts["contract"]]
-    log, features, olist = st.columns(3)
+    log, features, olist = page.beside(3, 220)
     with log.container(border=True, height="stretch"):
         st.subheader("A transaction log", anchor=False)
         st.markdown(
-            "One row per purchase or order line: **who**, **when**, **how much**. Columns are guessed, you can correct "
-            "them. Returns are negative amounts."
+            "One row per purchase or order line: **who**, **when**, **how much**. CSV or Parquet. Columns are guessed, "
+            "you can correct them. Returns are negative amounts."
         )
         st.code("customer_id,date,amount\n00001,2018-03-01,120.50\n00001,2018-05-20,80.00", language="csv")
     with features.container(border=True, height="stretch"):
         st.subheader("A file of features", anchor=False)
         st.markdown(
-            f"One row per customer with the {len(names)} features of the model, as dbt's `customer_snapshots` has "
-            "them; the page *Model* describes each."
+            f"For data teams: one row per customer with the {len(names)} features of the model, as dbt's "
+            "`customer_snapshots` has them; the page *Model* describes each."
         )
-        st.code("\n".join(textwrap.wrap(", ".join(["customer_id", *names]), 28)[:3]), language="csv")
+        st.code("\n".join(textwrap.wrap(", ".join(["customer_id", *names]), 26)[:3]), language="csv")
     with olist.container(border=True, height="stretch"):
         st.subheader("Olist's orders", anchor=False)
         st.markdown(
@@ -133,7 +133,7 @@ def _question(api: Client, facts: Mapping[str, Any], files: Sequence[Any], ids: 
         return _about_olist(api, ids, {file.name: file.getvalue() for file in files})
     if len(files) > 1:
         raise InputError(f"{len(files)} files were dropped ({', '.join(names)}); expected one, or Olist's tables.")
-    frame = _once(ids, lambda: _reading(lambda: uploads.read_csv(files[0].getvalue())))
+    frame = _once(ids, lambda: _reading(lambda: uploads.read(names[0], files[0].getvalue())))
     features = [feature["name"] for feature in facts["contract"]]
     if uploads.is_features(frame.columns, features):
         return _about_features(api, facts["contract"], ids, frame)
@@ -170,8 +170,10 @@ def _about_olist(api: Client, ids: Any, files: Mapping[str, bytes]) -> Question:
     orders = _once(ids, load)
     found = f"Olist's tables: {len(orders.purchases):,} orders."
     st.success(found, icon=":material/receipt_long:")
-    st.caption("Worth knowing: " + " ".join(note[0].upper() + note[1:] for note in orders.notes))
-    as_of = _as_of(st.columns(4)[0], orders.as_of_date)
+    if orders.notes:
+        with st.popover("Worth knowing of the tables", icon=":material/info:"):
+            st.markdown("\n".join(f"- {note[0].upper()}{note[1:]}" for note in orders.notes))
+    as_of = _as_of(_row_of_four()[0], orders.as_of_date)
     _preview(orders.purchases)
     return _about_purchases(api, (ids, as_of), next(iter(files)), orders.purchases, as_of)
 
@@ -196,7 +198,7 @@ def _about_log(api: Client, facts: Mapping[str, Any], ids: Any, frame: pd.DataFr
         st.info("Choose the columns that hold customer, date and amount.", icon=":material/arrow_upward:")
         _preview(frame)
         return None
-    first, second, third, _ = st.columns(4)
+    first, second, third = _row_of_four()[:3]
     matching = _look(first, second, frame, matching)
     purchases, usual = _matched(ids, frame, matching)
     as_of = _as_of(third, usual)
@@ -246,7 +248,7 @@ def _match(frame: pd.DataFrame) -> uploads.Matching | None:
     """Columns as guessed and corrected; None until there are three; refuses one that is chosen twice."""
     columns = list(frame.columns)
     guess = uploads.guess_columns(columns)
-    first, second, third, fourth = st.columns(4)
+    first, second, third, fourth = _row_of_four()
     customer = _pick(first, "Customer", columns, guess["customer"])
     time = _pick(second, "Date", columns, guess["time"])
     amount = _pick(third, "Amount", columns, guess["amount"])
@@ -254,6 +256,10 @@ def _match(frame: pd.DataFrame) -> uploads.Matching | None:
     if customer is None or time is None or amount is None:
         return None
     return uploads.Matching(customer, time, amount, None if order == _NONE else order)
+
+
+def _row_of_four() -> list[DeltaGenerator]:
+    return page.beside(4, 180, most=4)
 
 
 def _look(first: Any, second: Any, frame: pd.DataFrame, matching: uploads.Matching) -> uploads.Matching:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import csv
 import io
 import re
+import zlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import NoReturn
 
 import pandas as pd
+import pyarrow as pa
+from pyarrow import compute, parquet
 
 from clv.calendar import default_as_of_day
 from clv.errors import InputError
@@ -36,6 +39,13 @@ _GUESSES = {
 
 A guess may be bold, people can correct it.
 """
+
+_PARQUET, _GZIP = b"PAR1", b"\x1f\x8b"
+_EXCEL = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
+"""How files begin; a zip that is none of Olist's is a workbook, by all that people upload."""
+
+_MOST_BYTES, _MOST_ROWS = 500 * 10**6, 5_000_000
+"""What is packed may be many times larger than what was uploaded."""
 
 _CLOCK_AND_MORE = r"(?:\d:\d{2}(?::\d{2})?|T\d{2,6})(?:[.,]\d+)?\s*[^\s\d:.,]"
 """A time of day with something after it: an offset, the name of a zone, or PM."""
@@ -86,6 +96,64 @@ class Matching:
         """The file's name of each column the API knows."""
         names = {"customer_id": self.customer, "purchased_at": self.time, "amount": self.amount}
         return names if self.order is None else {**names, "order_id": self.order}
+
+
+def read(name: str, content: bytes) -> pd.DataFrame:
+    """Read a CSV, also one packed by gzip, or a Parquet file: every value as text, empty as missing.
+
+    Raises
+    ------
+    InputError
+        If it can't be read; in plain words.
+    """
+    if content.startswith(_PARQUET):
+        return read_parquet(content)
+    if content.startswith(_EXCEL):
+        raise InputError(f"{name} looks like an Excel workbook; save its sheet as CSV UTF-8 and upload that.")
+    return read_csv(_unpacked(content) if content.startswith(_GZIP) else content)
+
+
+def _unpacked(content: bytes) -> bytes:
+    reader = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+    try:
+        unpacked = reader.decompress(content, _MOST_BYTES)
+    except zlib.error:
+        raise InputError("The file looks like gzip but is damaged; pack and upload it again.") from None
+    if reader.unconsumed_tail:
+        raise InputError(f"The file is larger than {_MOST_BYTES // 10**6} MB once unpacked; split it by customer.")
+    return unpacked
+
+
+def read_parquet(content: bytes) -> pd.DataFrame:
+    """Read a Parquet file, every value as text; columns of lists and the like are left out.
+
+    Raises
+    ------
+    InputError
+        If it can't be read; in plain words.
+    """
+    try:
+        file = parquet.ParquetFile(io.BytesIO(content))
+        rows = file.metadata.num_rows
+        if rows > _MOST_ROWS:
+            raise InputError(f"The file has {rows:,} rows, at most {_MOST_ROWS:,} can be read; split it by customer.")
+        table = file.read()
+    except (pa.ArrowException, OSError):
+        raise InputError("The file looks like Parquet but is damaged; write and upload it again.") from None
+    if rows == 0:
+        raise InputError("The file has columns but no rows.")
+    columns = zip(table.column_names, table.columns, strict=True)
+    texts = {name: _as_text(column) for name, column in columns if not pa.types.is_nested(column.type)}
+    return pd.DataFrame({name: text.to_pandas() for name, text in texts.items()}, dtype="str")
+
+
+def _as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """A column's values as a CSV would hold them."""
+    if pa.types.is_timestamp(column.type) and column.type.tz is None:
+        column = column.cast(pa.timestamp("s"), safe=False)
+    if pa.types.is_floating(column.type):
+        column = compute.if_else(compute.is_nan(column), None, column)
+    return column.cast(pa.string())
 
 
 def read_csv(content: bytes) -> pd.DataFrame:

@@ -9,7 +9,7 @@ from typing import Any
 import streamlit as st
 
 from clv.money import decimals
-from streamlit_app.customer_charts import plain
+from streamlit_app.feature_words import label
 
 _SHOWN = 5
 _REACH = {"days": 365.0, "purchases": 10.0, "orders": 10.0, "items": 10.0, "currency": 100.0, "share": 1.0}
@@ -46,7 +46,7 @@ def controls(
     more = st.multiselect(
         "Change more",
         can_change[_SHOWN:],
-        format_func=plain,
+        format_func=label,
         key=f"more-{customer_id}",
         placeholder="choose features",
     )
@@ -72,12 +72,12 @@ def _control(key: str, fact: Mapping[str, Any], value: Any) -> Any:
         if value is not None and value not in options:
             options.append(value)
         index = options.index(_NOT_KNOWN if value is None else value)
-        picked = st.selectbox(plain(fact["name"]), options, index=index, key=key, help=fact["description"])
+        picked = st.selectbox(label(fact["name"]), options, index=index, key=key, help=fact["description"])
         return None if picked == _NOT_KNOWN else picked
     low, high, step = reach(fact, float(value))
     digits = max(decimals(value), decimals(step))
     return st.slider(
-        plain(fact["name"]),
+        label(fact["name"]),
         low,
         high,
         float(value),

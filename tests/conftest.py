@@ -4,6 +4,8 @@ A test marked `full_scale(reason)` is too dear for every day and skipped. `--sca
 more when the fixture `full_scale` says so, and nothing else.
 """
 
+import atexit
+import gc
 import json
 import os
 import subprocess
@@ -27,8 +29,37 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+LONGEST = (
+    "experiments/test_chain.py",
+    "experiments/test_survival.py",
+    "dbt/test_bigquery.py",
+    "experiments/test_bad_input.py",
+    "clv/test_transform.py",
+    "dbt/test_googlesql.py",
+    "dbt/test_features.py",
+    "dbt/test_incremental.py",
+    "dbt/test_docs.py",
+    "dbt/test_olist.py",
+    "experiments/test_monitor.py",
+    "experiments/test_score.py",
+    "experiments/test_mlproject.py",
+    "experiments/test_backtest.py",
+    "serving/test_survival.py",
+)
+"""Files that take longest, or share something dear; workers begin with them, lest one of them works last and alone."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let workers take the files as they come; else xdist would begin with those that hold the most tests."""
+    if hasattr(config.option, "loadscopereorder"):
+        config.option.loadscopereorder = False
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Skip what is for the full scale alone; at full scale, leave out what would do the same as at small scale."""
+    """Skip what is for the full scale alone; at full scale, leave out what would do the same as at small scale.
+
+    Among workers the longest files come first.
+    """
     marked = {item: mark for item in items if (mark := item.get_closest_marker("full_scale"))}
     if config.getoption("--scale") == "full":
         scaled = [item for item in items if item in marked or "full_scale" in getattr(item, "fixturenames", ())]
@@ -37,6 +68,20 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     else:
         for item, mark in marked.items():
             item.add_marker(pytest.mark.skip(reason=mark.args[0]))
+    if hasattr(config, "workerinput"):
+        rank = {REPOSITORY / "tests" / name: number for number, name in enumerate(LONGEST)}
+        items.sort(key=lambda item: rank.get(item.path, len(rank)))
+
+
+def pytest_collection_finish() -> None:
+    """Take all that was imported out of the garbage collector's sight.
+
+    Streamlit collects after each run of a page and the service after each load of a model, and each time half a million
+    objects that stay anyway would be looked at.
+    """
+    gc.collect()
+    gc.freeze()
+    atexit.register(gc.unfreeze)  # else DuckDB complains of leaks when the process ends
 
 
 @pytest.fixture(scope="session")

@@ -10,9 +10,8 @@ Family = Literal["blend", "hurdle", "tweedie", "offset", "btyd"]
 """What predicts.
 
 ``hurdle``: XGBoost, P(return) times the spend of those who return; BG/NBD with covariates may have a say in P(return);
-``tweedie``: XGBoost, P(return) and the spend of
-everybody; ``btyd``: BG/NBD and Gamma-Gamma; ``offset``: a hurdle that starts from what BG/NBD and Gamma-Gamma say and
-learns the rest; ``blend``: a hurdle mixed with BG/NBD and Gamma-Gamma.
+``tweedie``: XGBoost, P(return) and the spend of everybody; ``btyd``: BG/NBD and Gamma-Gamma; ``offset``: a hurdle that
+starts from what BG/NBD and Gamma-Gamma say and learns the rest; ``blend``: a hurdle mixed with BG/NBD and Gamma-Gamma.
 """
 
 

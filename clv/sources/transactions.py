@@ -299,6 +299,8 @@ class _Log:
         asked = {"customer": self.columns.customer, "time": self.columns.time}
         asked |= {"amount": self.columns.amount, "order": self.columns.order, "currency": None}
         places: dict[str, int] = {}
+        if not file.is_parquet and re.match("sep=.?", header[0]) and not any(header[1:]):
+            raise InputError(f"{file.name}: the first line is Excel's {header[0]!r}, not the header; delete that line.")
         for role, name in asked.items():
             if name is not None:
                 matching = [index for index, found in enumerate(header) if found == name.strip()]
@@ -420,11 +422,17 @@ class _Log:
         )
 
     def _says_amount(self, found: str) -> str:
-        if self.columns.decimal == "." and "," in found:
-            return f"expected an amount such as 1234.56, found {found!r}; if a comma marks its fraction: --decimal ,"
-        if self.columns.decimal == ",":
-            return f"expected an amount such as 1234,56 (--decimal ,), found {found!r}."
-        return f"expected an amount such as 1234.56 below 10^14, found {found!r}."
+        comma = self.columns.decimal == ","
+        expected = "1234,56 (--decimal ,)" if comma else "1234.56"
+        if not re.fullmatch(r"[-+\d.,eE]+", found.strip()):  # $5, 5 USD, (5.00), NULL
+            advice = "take out all but digits, sign and decimal mark, and leave an unknown amount empty."
+        elif comma:
+            advice = "if a point marks its fraction, leave --decimal out."
+        elif "," in found:
+            advice = "if a comma marks its fraction: --decimal ,"
+        else:
+            advice = "an amount is one number below 10^14, of a return with a minus before it."
+        return f"expected an amount such as {expected}, found {found!r}; {advice}"
 
     def currency(self) -> str | None:
         """The one currency that a column names, if there is such a column."""

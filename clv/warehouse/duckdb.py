@@ -19,6 +19,7 @@ from filelock import FileLock, Timeout
 
 from clv.errors import InputError, UnavailableError, first_line
 from clv.home import disk_errors, remove, replacing
+from clv.machine import usable_cores
 from clv.settings import Settings
 from clv.sources.tables import literal
 from clv.spill import spill_folder
@@ -33,7 +34,7 @@ class DuckDBWarehouse:
     path
         The file; need not exist yet.
     threads
-        0 means one per core.
+        0 means one per core that this process may use.
     memory_limit
         As DuckDB writes it, for instance ``2GB``.
     lock_wait_seconds
@@ -42,7 +43,7 @@ class DuckDBWarehouse:
 
     def __init__(self, path: Path, threads: int = 0, memory_limit: str = "2GB", lock_wait_seconds: float = 60) -> None:
         self.path = path
-        self.threads = threads or os.cpu_count() or 1
+        self.threads = threads or usable_cores()
         self.memory_limit = memory_limit
         self.lock_wait_seconds = lock_wait_seconds
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 
+from clv.unknown import unknown_warnings
 from serving.answers import ExplainAnswer
 from serving.bodies import JSON
 from serving.explain import explain
-from serving.model import unknown_warnings
 from serving.problems import documented
 from serving.reading import customers_body, read_customers, respond
 from serving.service import CurrentModel, CurrentService

@@ -11,12 +11,14 @@ from serving.service import CurrentModel
 router = APIRouter(tags=["health"])
 
 
+@router.head("/health", include_in_schema=False)
 @router.get("/health")
 async def health() -> Health:
     """Alive: answers as soon as the process runs, with or without a model."""
     return Health()
 
 
+@router.head("/ready", include_in_schema=False)
 @router.get("/ready", responses=documented(503))
 async def ready(model: CurrentModel) -> Ready:
     """Ready: a model is loaded."""

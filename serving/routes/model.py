@@ -9,7 +9,7 @@ from serving.bodies import JSON
 from serving.files import WholeFile
 from serving.problems import Problem, documented
 from serving.reading import respond
-from serving.report import alias_warnings
+from serving.report import STAGE, alias_warnings
 from serving.service import CurrentModel, CurrentService
 
 PNG = "image/png"
@@ -29,7 +29,7 @@ async def describe(model: CurrentModel, service: CurrentService) -> ModelAnswer:
         aliases=list(version.aliases),
         run_id=version.run_id,
         registered_at=version.registered_at,
-        promoted_at=version.changed_at if version.stage == "Production" else None,
+        promoted_at=version.changed_at if version.stage == STAGE else None,
         loaded_at=model.loaded_at,
         contract=[FeatureFacts(**feature) for feature in model.contract],
         about={fact: value for fact, value in model.about.items() if fact not in ("contract", "inputs")},

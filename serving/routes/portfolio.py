@@ -7,9 +7,10 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from clv.predictor import Parts
+from clv.unknown import unknown_warnings
 from serving.answers import PortfolioAnswer
 from serving.bodies import JSON
-from serving.model import ServedModel, unknown_warnings
+from serving.model import ServedModel
 from serving.portfolio import portfolio
 from serving.problems import documented, invalid_field
 from serving.reading import (

@@ -8,9 +8,10 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.routing import APIRoute
 
+from clv.unknown import unknown_warnings
 from serving.answers import PredictionAnswer, PurchasesAnswer
 from serving.bodies import JSON
-from serving.model import ServedModel, unknown_warnings
+from serving.model import ServedModel
 from serving.problems import documented
 from serving.reading import (
     AsOf,

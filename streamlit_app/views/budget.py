@@ -27,7 +27,7 @@ def _show(api: Client, facts: Mapping[str, Any]) -> None:
         return
     st.caption(found.describe(style()))
     everybody, digits = len(found.customers), decimals_of(found.customers["expected_value"])
-    first, second, third = st.columns(3)
+    first, second, third = page.beside(3, 180)
     cost = first.number_input(
         f"Cost of one contact, {symbol(found.currency)}",
         min_value=0.0,
@@ -53,7 +53,7 @@ def _show(api: Client, facts: Mapping[str, Any]) -> None:
         max_value=everybody,
         value=None,
         step=max(1, everybody // 100),
-        placeholder="the most profitable number",
+        placeholder="most profitable",
         key="k",
         bind="query-params",
         help="The best first. Empty: as many as bring the highest expected profit.",
@@ -70,36 +70,36 @@ def _show(api: Client, facts: Mapping[str, Any]) -> None:
             icon=":material/money_off:",
         )
         return
-    _show_figures(found, planned, chosen)
+    _show_figures(found, planned, chosen, float(cost or 0))
     _show_caution(planned, chosen)
     _show_curve(found, planned, chosen, float(cost or 0))
     _show_list(found, chosen)
 
 
-def _show_figures(found: Shop, planned: campaign.Campaign, chosen: int) -> None:
+def _show_figures(found: Shop, planned: campaign.Campaign, chosen: int, cost: float) -> None:
     say, plan, currency = style(), planned.at(chosen), found.currency
-    holds = f"The range holds {say.share(found.interval_level)}. {found.totals['note']}"
-    row = page.row()
+    means = f"{found.range_means(say)} {found.totals['note']}"
+    places = page.four()
     page.figure(
-        row,
+        next(places),
         "Contacted",
         say.number(chosen),
         f"{say.share(chosen / len(found.customers))} of all",
     )
     page.figure(
-        row,
+        next(places),
         f"Their revenue, {found.horizon_days} days",
         say.money(plan["revenue"], currency),
         f"{say.money(plan['revenue_low'], currency)} to {say.money(plan['revenue_high'], currency)}",
-        about=f"What they are expected to spend. {holds}",
+        about=f"What they are expected to spend. {means}",
     )
-    page.figure(row, "Cost of contact", say.money(plan["cost"], currency))
+    page.figure(next(places), "Cost of contact", say.money(plan["cost"], currency), f"{say.money(cost, currency)} each")
     page.figure(
-        row,
+        next(places),
         "Expected profit",
         say.money(plan["profit"], currency),
         f"{say.money(plan['profit_low'], currency)} to {say.money(plan['profit_high'], currency)}",
-        about=f"Margin on the expected revenue less the cost of contact. {holds}",
+        about=f"Margin on the expected revenue less the cost of contact. {means}",
     )
 
 
@@ -140,7 +140,7 @@ def _show_curve(found: Shop, planned: campaign.Campaign, chosen: int, cost: floa
     ]
     if planned.break_even is not None:
         sentences.append(f"Break-even is at {say.number(planned.break_even)} customers: beyond it money is lost.")
-    sentences.append(f"The band holds {say.share(found.interval_level)}.")
+    sentences.append(f"The shaded band is the range. {found.range_means(say)}")
     st.caption(" ".join(sentences))
 
 

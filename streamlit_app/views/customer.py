@@ -7,7 +7,7 @@ from typing import Any
 
 import streamlit as st
 
-from streamlit_app import customer_charts, page, shop, tables, what_if
+from streamlit_app import customer_charts, feature_words, page, shop, tables, what_if
 from streamlit_app.client import Client
 from streamlit_app.distribution import value_bands
 from streamlit_app.palette import colours
@@ -36,7 +36,7 @@ def _show(api: Client, facts: Mapping[str, Any]) -> None:
     _show_neighbours(found, row)
     _show_figures(found, row)
     one = shop.details(api, found, row)
-    left, right = st.columns([3, 2], gap="large")
+    left, right = page.beside(2)
     with left:
         _show_purchases(found, one)
     with right:
@@ -90,30 +90,30 @@ def _open(customer_id: str) -> None:
 def _show_figures(found: Shop, customer: Mapping[str, Any]) -> None:
     say, currency, level = style(), found.currency, style().share(found.interval_level)
     chance, low, high = customer["p_return"], customer["value_if_return_low"], customer["value_if_return_high"]
-    row = page.row()
+    places = page.four()
     page.figure(
-        row,
+        next(places),
         f"Expected value, {found.horizon_days} days",
         say.money(customer["expected_value"], currency),
         f"{say.money(chance * low, currency)} to {say.money(chance * high, currency)}",
         about="The chance to return times the value if they do. The range is the chance times the range of that value.",
     )
     page.figure(
-        row,
+        next(places),
         "Chance to return",
         say.share(chance),
         f"{say.share(found.totals['return_share'])} on average",
         about=f"Of at least one purchase in the {found.horizon_days} days.",
     )
     page.figure(
-        row,
+        next(places),
         "Value if they return",
         say.money(customer["value_if_return"], currency),
         f"{say.money(low, currency)} to {say.money(high, currency)}",
         about=f"{level} of the customers who return spend within the range.",
     )
     page.figure(
-        row,
+        next(places),
         "Rank",
         say.number(customer["rank"]),
         f"top {say.share(customer['rank'] / len(found.customers))}",
@@ -135,10 +135,10 @@ def _show_purchases(found: Shop, one: Customer) -> None:
         width="stretch",
         alt="Purchases over time",
     )
-    count = f"{len(purchases)} purchase{'' if len(purchases) == 1 else 's'}"
     last = purchases["day"].max()
     st.caption(
-        f"{count} of {say.money(float(purchases['amount'].sum()), found.currency)}, the last on {last:%Y-%m-%d}. The "
+        f"{f'{len(purchases)} purchases' if len(purchases) > 1 else 'One purchase'}, "
+        f"{say.money(float(purchases['amount'].sum()), found.currency)} in all, the last on {last:%Y-%m-%d}. The "
         "shaded days are those the prediction is about."
     )
     with st.expander("All purchases"):
@@ -170,8 +170,8 @@ def _explain(api: Client, facts: Mapping[str, Any], found: Shop, one: Customer, 
     strongest = [one["feature"] for one in explanation["contributions"]]
     meanings = {feature["name"]: feature["description"] for feature in facts["contract"]}
     st.subheader("Why, and what if", anchor=False)
-    left, right = st.columns([2, 3], gap="large")
-    with left:
+    answer, question = page.beside(2, 400)
+    with question:
         st.caption(
             "Change what the model sees, and it is asked again. Features hang together in life, here each changes on "
             "its own: this shows how the model thinks, not what would happen."
@@ -180,7 +180,7 @@ def _explain(api: Client, facts: Mapping[str, Any], found: Shop, one: Customer, 
         is_changed = changed != features
         if is_changed:
             st.button("As it is", icon=":material/undo:", on_click=what_if.reset, args=(customer_id, strongest))
-    with right:
+    with answer:
         if is_changed:
             before, explanation = explanation["prediction"], api.explain(customer_id, changed)
             _show_change(before, api.predict(customer_id, changed), found)
@@ -191,11 +191,7 @@ def _explain(api: Client, facts: Mapping[str, Any], found: Shop, one: Customer, 
             width="stretch",
             alt="What each feature adds to the expected value",
         )
-        st.caption(
-            ("**If it were so:** " if is_changed else "")
-            + explanation["sentence"]
-            + " The base is what the model starts from before it looks at a feature."
-        )
+        st.caption(("**If it were so:** " if is_changed else "") + feature_words.sentence(explanation, currency, say))
 
 
 def _show_change(before: Mapping[str, float], after: Mapping[str, float], found: Shop) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from itertools import groupby
 from typing import Any
 
 import pandas as pd
@@ -29,6 +30,7 @@ _SIGNS = {"better": "✓ ", "worse": "✗ ", "not distinguishable": "≈ "}
 
 _TIME_METRICS = (words.RANKING, words.LEVEL)
 _IDEAL = {words.LEVEL: 1.0}
+_TABLE_PIXELS = 640
 
 
 def show(api: Client, facts: dict[str, Any]) -> None:
@@ -86,13 +88,13 @@ def _show_header(facts: Mapping[str, Any], report: Mapping[str, Any]) -> None:
     numbers = style()
     event = _promotion(report, model["version"])
     since = event["at"] if event else facts["promoted_at"]
-    row = page.row()
+    places = page.four()
     in_stage = f"Version in {model['stage']}" if model["version"] else "Model"
-    page.figure(row, in_stage, model["version"] or "by its run")
-    page.figure(row, "Looks ahead", f"{model['horizon_days']} days")
-    page.figure(row, "Has learnt up to", model["as_of_date"])
+    page.figure(next(places), in_stage, model["version"] or "by its run")
+    page.figure(next(places), "Looks ahead", f"{model['horizon_days']} days")
+    page.figure(next(places), "Has learnt up to", model["as_of_date"])
     known = "customers" in about
-    page.figure(row, "Customers learnt from", numbers.number(about["customers"]) if known else "–")
+    page.figure(next(places), "Customers learnt from", numbers.number(about["customers"]) if known else "–")
     if event:
         st.markdown(
             f":material/how_to_reg: **Since {_moment(since)}**, {_done(event['kind'])} by **{event['by']}**: "
@@ -105,9 +107,9 @@ def _show_header(facts: Mapping[str, Any], report: Mapping[str, Any]) -> None:
         st.markdown(f":material/balance: {' '.join(sentences)}")
     details = [
         f"registered {_moment(facts['registered_at'])}" if facts["registered_at"] else None,
-        f"trained from commit `{about['commit']}`" if about.get("commit") else None,
-        f"data `{about['data_fingerprint'][:12]}`" if about.get("data_fingerprint") else None,
-        f"MLflow run `{facts['run_id']}`" if facts["run_id"] else None,
+        f"trained from commit {about['commit']}" if about.get("commit") else None,
+        f"data {about['data_fingerprint'][:12]}" if about.get("data_fingerprint") else None,
+        f"MLflow run {facts['run_id']}" if facts["run_id"] else None,
     ]
     st.caption(" · ".join(part for part in details if part))
 
@@ -157,12 +159,12 @@ def _show_ladder(evaluation: Mapping[str, Any], models: Mapping[str, words.Inter
     numbers, colours = style(), palette.colours()
     level = evaluation.get("level", 0.95)
     st.caption(
-        f"The recipe, out of time: refitted and tested as of {', '.join(evaluation.get('tests', []))}, on days it had "
-        f"not seen. Bars hold {numbers.share(level)}."
+        f"Fitted anew to what was known on {', '.join(evaluation.get('tests', []))}, and tested on the days after, "
+        f"which it had not seen. Bars are {numbers.share(level)} intervals. {words.BESIDE}"
     )
     shown = words.ordered(metric for values in models.values() for metric in values)
     drawn = [metric for metric in (words.RANKING, "top_decile_capture", words.LEVEL) if metric in shown] or shown[:2]
-    for column, metric in zip(st.columns(len(drawn), gap="large"), drawn, strict=True):
+    for column, metric in zip(page.beside(len(drawn), 320), drawn, strict=True):
         with column:
             st.markdown(f"**{words.label(metric)}**")
             frame = charts.metric_frame(models, metric)
@@ -206,11 +208,11 @@ def _show_time(facts: Mapping[str, Any], report: Mapping[str, Any]) -> None:
     backtest = report.get("backtest") or {}
     rows = [cell for cell in backtest.get("grid") or [] if not cell.get("age_days") and _is_main(cell, backtest)]
     if rows:
-        st.markdown("**Backtest**: the version's recipe, refitted at each cutoff and tested on the days after it.")
+        st.markdown("**Backtest**: the version's recipe, fitted anew at each day shown and tested on the days after.")
     else:
         rows = (facts["about"].get("evaluation") or {}).get("by_cutoff") or []
         if rows:
-            st.markdown("**By test cutoff**: refitted at each and tested on the days after it.")
+            st.markdown("**By test cutoff**: fitted anew at each day shown and tested on the days after.")
             st.caption("A longer backtest appears here after `clv backtest` has tested this version's recipe.")
     if not rows:
         st.info(
@@ -221,13 +223,14 @@ def _show_time(facts: Mapping[str, Any], report: Mapping[str, Any]) -> None:
         return
     colours, numbers = palette.colours(), style()
     metrics = [metric for metric in _TIME_METRICS if any(row.get(metric) is not None for row in rows)]
-    for column, metric in zip(st.columns(len(metrics), gap="large"), metrics, strict=True):
+    for column, metric in zip(page.beside(len(metrics)), metrics, strict=True):
         with column:
             st.markdown(f"**{words.label(metric)}**")
             chart = charts.over_time_chart(
                 _over_time(rows, metric), words.label(metric), colours, numbers, _IDEAL.get(metric)
             )
             st.altair_chart(chart, width="stretch")
+            st.caption(words.METRICS[metric].meaning)
     if backtest:
         days = backtest.get("retrain_after_days")
         icon = ":material/event_repeat:" if days else ":material/check_circle:"
@@ -235,6 +238,10 @@ def _show_time(facts: Mapping[str, Any], report: Mapping[str, Any]) -> None:
         ages = _ages(backtest)
         if len(ages) > 1:
             st.altair_chart(charts.age_chart(ages, colours, numbers), width="stretch")
+            st.caption(
+                "How much worse a model ranks customers, the longer ago it was fitted: ranking by value, less that of "
+                "one fitted anew, tested on the same days. Below the dashed line the old one is worse."
+            )
     with st.expander("The numbers"):
         table = pd.DataFrame(rows)
         names = [name for name in ("cutoff", "customers", "returners", *words.METRICS) if name in table.columns]
@@ -292,7 +299,7 @@ def _show_slices(facts: Mapping[str, Any]) -> None:
         )
         return
     names = list(dict.fromkeys(one["slice"] for one in slices))
-    first, second = st.columns(2)
+    first, second = page.beside(2, 220)
     chosen = first.selectbox("Customers by", names, format_func=_plain, key="slice", bind="query-params")
     metrics = words.ordered(metric for one in slices for metric in one["metrics"])
     metric = second.selectbox("Judged by", metrics, format_func=words.label, key="metric", bind="query-params")
@@ -325,7 +332,7 @@ def _plain(name: str) -> str:
 def _show_importance(api: Client, facts: Mapping[str, Any]) -> None:
     """What it looks at."""
     importance = facts["about"].get("importance") or []
-    left, right = st.columns(2, gap="large")
+    left, right = page.beside(2)
     with left:
         st.markdown("**How far each feature moves the expected value**")
         if importance:
@@ -369,9 +376,9 @@ def _show_promotion(report: Mapping[str, Any]) -> None:
         rows = [
             {
                 "When": _moment(event["at"]),
-                "What": event["kind"],
+                "What": _done(event["kind"]).removesuffix(" to"),
                 "Version": event["version"] or "–",
-                "Before": event["former"] or "–",
+                "Instead of": event["former"] or "–",
                 "By": event["by"],
                 "Why": event["reason"],
             }
@@ -386,7 +393,7 @@ def _show_promotion(report: Mapping[str, Any]) -> None:
         rows = [
             {
                 "Check": check["name"],
-                "": ":green[:material/check: passed]" if check["passed"] else ":red[:material/close: failed]",
+                "": ":green[✓\N{NO-BREAK SPACE}passed]" if check["passed"] else ":red[✗\N{NO-BREAK SPACE}failed]",
                 "Found": check["detail"],
             }
             for check in gate
@@ -394,7 +401,7 @@ def _show_promotion(report: Mapping[str, Any]) -> None:
         st.table(pd.DataFrame(rows).set_index("Check"))
     if report.get("gate_report"):
         with st.expander("The gate's report on this version"):
-            st.markdown(_smaller(report["gate_report"]))
+            _show_document(report["gate_report"])
     elif not gate:
         st.info("The gate has left no report on this version.", icon=":material/info:")
 
@@ -405,7 +412,7 @@ def _show_card(facts: Mapping[str, Any], report: Mapping[str, Any]) -> None:
         st.markdown("**What it can't do**")
         st.markdown("\n".join(f"- {limit}" for limit in words.LIMITS))
     if report.get("card"):
-        st.markdown(_smaller(report["card"]))
+        _show_document(report["card"])
         st.download_button(
             "Download the card",
             report["card"],
@@ -417,6 +424,13 @@ def _show_card(facts: Mapping[str, Any], report: Mapping[str, Any]) -> None:
         st.info(
             "This version has no model card; versions trained by a newer `clv train` have one.", icon=":material/info:"
         )
+
+
+def _show_document(markdown: str) -> None:
+    """Its text, and its tables, which are scrolled in a narrow window."""
+    for is_table, lines in groupby(_smaller(markdown).splitlines(), lambda line: line.startswith("|")):
+        place = st.grid(1, wrap=False, min_column_width=_TABLE_PIXELS) if is_table else st
+        place.markdown("\n".join(lines))
 
 
 def _smaller(markdown: str) -> str:
@@ -431,10 +445,10 @@ def _smaller(markdown: str) -> str:
 def _show_figures(api: Client, facts: Mapping[str, Any], names: Sequence[str]) -> None:
     """Those of the figures that are there, two beside each other."""
     there = [name for name in names if name in facts["figures"]]
-    columns = st.columns(2, gap="large") if len(there) > 1 else [st.container()]
-    for number, name in enumerate(there):
-        with columns[number % len(columns)]:
-            _show_figure(api, facts, name)
+    if there:
+        for place, name in zip(page.beside(len(there), most=2), there, strict=True):
+            with place:
+                _show_figure(api, facts, name)
 
 
 def _show_figure(api: Client, facts: Mapping[str, Any], name: str) -> None:

@@ -47,7 +47,7 @@ def _show_shop(found: Shop) -> None:
     for warning in found.warnings:
         st.caption(f":material/info: {warning}")
     _show_figures(found)
-    left, right = st.columns(2, gap="large")
+    left, right = page.beside(2)
     with left:
         _show_bands(found)
     with right:
@@ -59,31 +59,31 @@ def _show_shop(found: Shop) -> None:
 def _show_figures(found: Shop) -> None:
     totals, say, currency = found.totals, style(), found.currency
     count = int(totals["customers"])
-    row = page.row()
-    page.figure(row, "Customers", say.number(count))
+    places = page.four()
+    page.figure(next(places), "Customers", say.number(count), "in all")
     page.figure(
-        row,
+        next(places),
         f"Expected revenue, {found.horizon_days} days",
         say.money(totals["expected_value"], currency),
         f"{say.money(totals['expected_value_low'], currency)} to {say.money(totals['expected_value_high'], currency)}",
-        about=f"The range holds {say.share(found.interval_level)}. {totals['note']}",
+        about=f"{found.range_means(say)} {totals['note']}",
     )
     page.figure(
-        row,
+        next(places),
         "Share that will return",
         say.share(totals["return_share"]),
         f"{say.share(totals['expected_returners_low'] / count)} to "
         f"{say.share(totals['expected_returners_high'] / count)}",
         about=f"About {say.number(totals['expected_returners'])} customers with at least one purchase in the "
-        f"{found.horizon_days} days. The range holds {say.share(found.interval_level)}.",
+        f"{found.horizon_days} days. {found.range_means(say)}",
     )
     few = half(found.customers["expected_value"])
     page.figure(
-        row,
-        "Hold half of it",
+        next(places),
+        "Half comes from",
         say.share(few / count),
         f"{say.number(few)} customers",
-        about="So few customers, the best ones, hold half of the expected revenue.",
+        about="The best customers who together hold half of the expected revenue.",
     )
 
 

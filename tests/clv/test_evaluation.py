@@ -165,7 +165,7 @@ def test_a_part_of_the_customers_is_brought_to_the_same_level() -> None:
         encoder, (), {}, (1.0, 1.0), 1e9, history=fit_history(encoder, test.frame, HORIZON), history_weight=1.0
     )
     assert model.model_ == predictor.history.model
-    whole, part = (found.apply(predictor, frame).level for frame in (test.frame, test.frame.iloc[::2]))
+    whole, part = (found.factor(predictor.predict_parts(frame)) for frame in (test.frame, test.frame.iloc[::2]))
     assert part == pytest.approx(whole, rel=0.15)
 
 

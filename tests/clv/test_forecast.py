@@ -35,6 +35,13 @@ def test_a_season_that_was_seen_is_known_and_the_last_one_is_not_carried_on(
     assert found.total == pytest.approx(seasonal.spent(cutoff, 90), rel=0.2)  # about two standard deviations
 
 
+@pytest.mark.parametrize("month", [4, 5, 6])
+def test_a_shop_that_lives_from_a_part_of_the_year_does_not_carry_it_on(make_ledger: Make, month: int) -> None:
+    """Fifty times as busy in January as in July."""
+    ledger, cutoff = make_ledger(1, days=3 * 365 + 90, customers=6000, season=2.0), date(2016, month, 15)
+    assert forecast(ledger, cutoff, 90).total == pytest.approx(ledger.spent(cutoff, 90), rel=0.25)
+
+
 def test_a_shop_without_season_gets_none(make_ledger: Make) -> None:
     found = forecast(make_ledger(2, days=3 * 365, customers=6000), day(900), 90)
     assert found.season == pytest.approx(1, abs=0.07)
@@ -114,6 +121,19 @@ def test_one_customer_with_half_the_revenue_widens_the_interval(make_ledger: Mak
     found = forecast(both, day(400), 60)
     assert found.total > plain.total
     assert found.chance > 5 * plain.chance
+
+
+def test_the_account_that_brings_nearly_all_does_not_grow_with_the_number_of_customers() -> None:
+    """It orders every four days from the first day on; two small customers a week are won, who buy once a month."""
+    rng = np.random.default_rng(5)
+    account = np.arange(0, 720, 4)
+    won = 3 * np.arange(1, 200)
+    small = [np.arange(first, 720, 30) for first in won]
+    customer = np.concatenate([np.zeros(len(account)), *(np.full(len(days), n + 1) for n, days in enumerate(small))])
+    day = number(START) + np.concatenate([account, *small])
+    amount = np.where(customer == 0, 50_000.0, 100.0) * rng.uniform(0.5, 1.5, len(day))
+    ledger, cutoff = Ledger.of(customer, day, amount), START + timedelta(days=629)
+    assert forecast(ledger, cutoff, 90).total == pytest.approx(ledger.spent(cutoff, 90), rel=0.2)
 
 
 def test_on_the_day_of_its_first_purchase_a_shop_has_a_forecast_too() -> None:

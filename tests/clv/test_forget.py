@@ -263,6 +263,13 @@ def test_a_log_keeps_lines_that_only_contain_the_id_in_another_word(tmp_path: Pa
     assert log.read_text() == "customer 77 asked\nrun-7-x\n"
 
 
+@pytest.fixture(scope="module")
+def numbered(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """A shop that numbers its customers."""
+    home = tmp_path_factory.mktemp("numbered") / "home"
+    return loaded(home, "customer,date,amount,order_id\n7,2018-01-01,1,12\n77,2018-01-02,2,13\n")
+
+
 @pytest.mark.parametrize(
     ("line", "is_theirs"),
     [
@@ -283,8 +290,10 @@ def test_a_log_keeps_lines_that_only_contain_the_id_in_another_word(tmp_path: Pa
         ("customer 77 asked", False),
     ],
 )
-def test_a_short_number_is_an_id_only_where_a_log_says_so(tmp_path: Path, line: str, is_theirs: bool) -> None:
-    settings = loaded(tmp_path / "home", "customer,date,amount,order_id\n7,2018-01-01,1,12\n77,2018-01-02,2,13\n")
+def test_a_short_number_is_an_id_only_where_a_log_says_so(
+    numbered: Settings, tmp_path: Path, line: str, is_theirs: bool
+) -> None:
+    settings = Settings(home=Path(shutil.copytree(numbered.home, tmp_path / "home")), threads=2)
     log = settings.home / "logs" / "some.log"
     log.write_text(f"before\n{line}\nafter\n")
     forget(settings, "7")

@@ -60,6 +60,14 @@ def test_replacing_leaves_the_old_file_when_the_block_fails(tmp_path: Path) -> N
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_place_below_a_file_is_one_clear_error(tmp_path: Path) -> None:
+    file = tmp_path / "a.txt"
+    file.write_text("old")
+    with pytest.raises(UnavailableError, match="choose a writable place"), replacing(file / "b.txt"):
+        pass
+    assert file.read_text() == "old"
+
+
 def _hold(root: str, seconds: float) -> None:
     with Home(Path(root)).writing("load"):
         time.sleep(seconds)

@@ -141,6 +141,23 @@ def test_purchases_after_the_as_of_day_are_told(tmp_path: Path) -> None:
     ) in report.notes
 
 
+@pytest.mark.parametrize(
+    ("first", "told"),
+    [
+        ("x,1900-01-01,5\n", "purchases up to 1900-01-01, 43,099 days before the next: 1;"),
+        ("x,1900-01-01,5\nx,1970-01-01,5\n", "purchases up to 1970-01-01, 17,532 days before the next: 2;"),
+        ("x,2017-03-01,5\n", None),  # ten months before is no matter
+        ("".join(f"x{number},1970-01-01,5\n" for number in range(9)), None),  # nor are many a slip
+    ],
+)
+def test_stray_purchases_long_before_all_others_are_told(tmp_path: Path, first: str, told: str | None) -> None:
+    days = [date(2018, 1, 1) + timedelta(days=day) for day in range(70)]
+    dense = HEADER + "\n" + first + "".join(f"c{number},{day},5\n" for day in days for number in range(3))
+    found = [note for note in load_text(tmp_path / "some", dense).notes if note.startswith("purchases up to")]
+    assert len(found) == (told is not None)
+    assert not told or (found[0].startswith(told) and "unknown" in found[0])
+
+
 def test_nothing_loaded_is_no_shop(tmp_path: Path) -> None:
     assert read_shop(open_warehouse(config(tmp_path / "home"))) is None
 

@@ -184,6 +184,7 @@ def test_promises_have_a_row_each_the_promised_range_and_the_level() -> None:
     assert level.get_xscale() == "log"
     assert rank.get_ylim()[0] > rank.get_ylim()[1]  # the first is on top
     draw(plots.kept_promises(promises[1:], (0.5, 2.0)))
+    assert legend(plots.kept_promises(promises[::-1], (0.5, 2.0))) == ["kept", "promised"]  # not of the first row alone
 
 
 def test_drift_bars_show_the_largest_first_beside_what_is_usual() -> None:

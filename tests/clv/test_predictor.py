@@ -2,6 +2,7 @@ import ast
 import subprocess
 import sys
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,13 @@ def fit(seed: int, n: int = 4000, **recipe: Any) -> Model:
     )
 
 
-@pytest.fixture(scope="module", params=["blend", "hurdle", "tweedie", "offset", "btyd", "covariates"])
-def predictor(request: pytest.FixtureRequest) -> Predictor:
-    """Every family, with all its facts."""
-    recipe = {"covariate_weight": 0.5} if request.param == "covariates" else {"family": request.param}
+FAMILIES = ("blend", "hurdle", "tweedie", "offset", "btyd", "covariates")
+
+
+@cache
+def predictor_of(family: str) -> Predictor:
+    """A family, with all its facts."""
+    recipe = {"covariate_weight": 0.5} if family == "covariates" else {"family": family}
     return replace(
         fit(seed=1, **recipe).predictor_,
         about={"horizon_days": 90},
@@ -35,6 +39,11 @@ def predictor(request: pytest.FixtureRequest) -> Predictor:
         percentiles=tuple(np.linspace(0, 100, 101)),
         features_sql="select 1",
     )
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def predictor(request: pytest.FixtureRequest) -> Predictor:
+    return predictor_of(request.param)
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +74,7 @@ def test_what_is_saved_is_what_is_loaded(predictor: Predictor, tmp_path: Path) -
     assert (again.about, again.features_sql) == (dict(predictor.about), predictor.features_sql)
 
 
-def test_the_folder_predicts_without_clv(predictor: Predictor, tmp_path: Path) -> None:
+def test_the_folders_predict_without_clv(tmp_path: Path) -> None:
     """The file that travels imports nothing of ours, and a process that can't import clv answers the same."""
     imported = {
         (node.module or "").split(".")[0] if isinstance(node, ast.ImportFrom) else node.names[0].name.split(".")[0]
@@ -75,15 +84,25 @@ def test_the_folder_predicts_without_clv(predictor: Predictor, tmp_path: Path) -
     assert imported - set(sys.stdlib_module_names) <= {"numpy", "pandas", "xgboost", "scipy", "duckdb"}
 
     X, _, _ = customers(50, seed=4)
-    predictor.save(tmp_path / "model")
+    for family in FAMILIES:
+        predictor_of(family).save(tmp_path / family)
     X.to_json(tmp_path / "x.json", orient="records", double_precision=15)
     script = (
-        "import sys\nsys.modules['clv'] = None\nsys.path.insert(0, 'model')\nimport predictor, pandas\n"
-        "from pathlib import Path\nmodel = predictor.Predictor.load(Path('model'))\n"
-        "print(repr(model.predict_parts(pandas.read_json('x.json')).expected_value.tolist()))"
+        "import sys\nsys.modules['clv'] = None\nfrom pathlib import Path\nhere = list(sys.path)\n"
+        "for family in sys.argv[1:]:\n"
+        "    sys.modules.pop('predictor', None)\n"
+        "    sys.path[:] = [family, *here]\n"
+        "    import predictor, pandas\n"
+        "    assert Path(predictor.__file__).resolve().parent == Path(family).resolve()\n"
+        "    model = predictor.Predictor.load(Path(family))\n"
+        "    print(repr(model.predict_parts(pandas.read_json('x.json')).expected_value.tolist()))"
     )
-    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True)
-    np.testing.assert_allclose(ast.literal_eval(done.stdout), predictor.predict_parts(X).expected_value, rtol=1e-12)
+    done = subprocess.run(
+        [sys.executable, "-c", script, *FAMILIES], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    for family, answer in zip(FAMILIES, done.stdout.splitlines(), strict=True):
+        expected = predictor_of(family).predict_parts(X).expected_value
+        np.testing.assert_allclose(ast.literal_eval(answer), expected, rtol=1e-12, err_msg=family)
 
 
 def test_the_parts_multiply(predictor: Predictor) -> None:

@@ -131,6 +131,11 @@ def test_named_columns_win_and_extra_columns_do_no_harm(tmp_path: Path, log: Pat
         ),
         ("customer;date;amount\n1;2018-01-01;1\n", r"the header has one column.*--delimiter ';'"),
         ("customer\tdate\tamount\n1\t2018-01-01\t1\n", r"--delimiter tab"),
+        (
+            "sep=,\ncustomer,date,amount\n1,2018-01-01,1\n",
+            r"log\.csv: the first line is Excel's 'sep='.*delete that line",
+        ),
+        ("sep=;\ncustomer;date;amount\n1;2018-01-01;1\n", r"log\.csv: the first line is Excel's 'sep=;'"),
         ("customer,date,amount,date\n1,2018-01-01,1,2\n", "column date is in the header 2 times"),
         ("customer,date,amount\n", "has a header but no rows"),
         ("\n1,2018-01-01,1\n", "no column for customer"),
@@ -279,6 +284,13 @@ def test_a_decimal_comma_is_refused_naming_the_option(home: Path, log: Path, tex
 )
 def test_what_is_no_amount_is_refused(home: Path, log: Path, text: str) -> None:
     refused(home, write_amounts(log, "1", text), "line 3, column amount: expected an amount such as 1234.56")
+
+
+@pytest.mark.parametrize("text", ["$1,234.56", "5 USD", "(5.00)", "NULL", "1'234.56"])
+def test_what_stands_around_a_number_is_to_be_taken_out(home: Path, log: Path, text: str) -> None:
+    match = "found .*; take out all but digits, sign and decimal mark, and leave an unknown amount empty"
+    refused(home, write_amounts(log, "1", text), match)
+    refused(home, write_amounts(log, "1", text), match, TransactionColumns(decimal=","))
 
 
 @pytest.mark.parametrize("text", ["12.34", "1234.567,5", "1,2,3"])

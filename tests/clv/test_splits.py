@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clv.errors import InputError
-from clv.splits import MAX_FOLDS, MAX_TESTS, Plan, plan, rolling_origin
+from clv.splits import MAX_FOLDS, MAX_TESTS, Plan, every_fold, plan, rolling_origin
 
 START = date(2017, 1, 1)
 
@@ -122,3 +122,13 @@ def test_the_latest_cutoffs_are_tested_and_kept_apart() -> None:
     folds = rolling_origin(near, 30, until=date(2018, 12, 31), most=2, spacing_days=10)
     assert [fold.test for fold in folds] == [date(2018, 5, 31), date(2018, 6, 30)]
     assert folds[0].train == (date(2018, 1, 1), date(2018, 2, 1))
+
+
+def test_every_fold_trains_on_what_had_closed_and_needs_some() -> None:
+    months = [date(2019, 1, 31), date(2019, 2, 28), date(2019, 3, 31), date(2019, 4, 30), date(2019, 5, 31)]
+    made = every_fold(months, 59)
+    assert [fold.test for fold in made] == months[2:]  # in March January's window has closed
+    for fold in made:
+        assert fold.train
+        assert all(cutoff + timedelta(days=59) <= fold.test for cutoff in fold.train)
+    assert every_fold(months[:2], 59) == ()

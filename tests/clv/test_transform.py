@@ -14,13 +14,10 @@ from pathlib import Path
 
 import duckdb
 import pytest
-import yaml
 
-from clv.contract import SNAPSHOTS_YAML
-from clv.dbt_runner import Target
 from clv.errors import InputError
 from clv.settings import Settings
-from clv.transform import DEFAULT_HORIZON_DAYS, TransformReport, _check, _partitions, serving_sql, transform
+from clv.transform import DEFAULT_HORIZON_DAYS, TransformReport, _check, serving_sql, transform
 from clv.warehouse import open_warehouse
 
 FIRST, LAST = date(2020, 1, 1), date(2020, 12, 30)
@@ -153,16 +150,6 @@ def test_says_which_cutoffs_were_built(report: TransformReport) -> None:
     )
     assert replace(report, built=days[2:]).changes.endswith(f"were built anew ({days[2]} to {days[-1]}).")
     assert replace(report, built=()).changes == f"none of the {len(days)} cutoffs has changed."
-
-
-def test_the_contract_is_found_by_its_name(
-    killed: Settings, report: TransformReport, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    described = yaml.safe_load(SNAPSHOTS_YAML.read_text(encoding="utf-8"))
-    described["models"].insert(0, {"name": "other", "columns": []})
-    (tmp_path / "models.yml").write_text(yaml.safe_dump(described), encoding="utf-8")
-    monkeypatch.setattr("clv.transform.SNAPSHOTS_YAML", tmp_path / "models.yml")
-    assert sorted(_partitions(Target("duckdb", open_warehouse(killed)))) == list(report.cutoffs)
 
 
 def test_nets_returns(killed: Settings, report: TransformReport) -> None:

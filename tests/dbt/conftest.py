@@ -17,6 +17,7 @@ import pytest
 from clv.settings import Settings
 from clv.transform import transform
 from clv.warehouse import open_warehouse
+from tests.sharing import made_once
 
 Rows = list[dict[str, Any]]
 Raw = dict[str, Rows]
@@ -158,6 +159,17 @@ def write_raw(path: Path, raw: Raw) -> None:
                 connection.execute(f"insert into raw.{table} by name select * from rows")
 
 
+def build_in(home: Path, tables: Raw, as_of: date) -> Path:
+    """Raw tables and the marts that dbt makes of them, in a new home; the answer is the warehouse file."""
+    settings = Settings(home=home, threads=2)
+    path = open_warehouse(settings).path
+    path.parent.mkdir(exist_ok=True)
+    write_raw(path, tables)
+    report = transform(settings, as_of_date=as_of, horizon_days=HORIZON)
+    assert report.snapshot_count > 0
+    return path
+
+
 Write = Callable[[Path, Raw], None]
 Build = Callable[[Raw, date], Path]
 
@@ -177,21 +189,14 @@ def write() -> Write:
 def build(tmp_path_factory: pytest.TempPathFactory) -> Build:
     """Write raw tables, transform them, answer the warehouse file."""
 
-    def run(tables: Raw, as_of: date) -> Path:
-        settings = Settings(home=tmp_path_factory.mktemp("home"), threads=2)
-        path = open_warehouse(settings).path
-        write_raw(path, tables)
-        report = transform(settings, as_of_date=as_of, horizon_days=HORIZON)
-        assert report.snapshot_count > 0
-        return path
-
-    return run
+    return lambda tables, as_of: build_in(tmp_path_factory.mktemp("home"), tables, as_of)
 
 
 @pytest.fixture(scope="session")
-def built(raw: Raw, build: Build) -> Path:
-    """The warehouse of the shop as it is."""
-    return build(raw, AS_OF)
+def built(raw: Raw, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The warehouse of the shop as it is; tests only look at it."""
+    home = made_once(tmp_path_factory, "built", lambda folder: build_in(folder / "home", raw, AS_OF)) / "home"
+    return open_warehouse(Settings(home=home)).path
 
 
 Rebuild = Callable[[Path, date], None]

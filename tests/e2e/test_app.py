@@ -2,6 +2,7 @@
 
 import io
 import re
+from itertools import combinations
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -204,6 +205,36 @@ def test_no_page_is_wider_than_a_phone(public_app, browser, name: str, scheme: s
     brightness = sum(map(int, re.findall(r"\d+", background)[:3])) / 3
     assert brightness > 200 if scheme == "light" else brightness < 60
     context.close()
+
+
+NARROWEST_CHART = 300
+ABOUT = ("Over time", "What moves it", "Model card")
+
+
+@pytest.mark.parametrize("address", ["", "customer", "budget", *(f"model?about={part}" for part in ("Tested", *ABOUT))])
+def test_charts_have_room_and_nothing_overlaps_in_any_window(
+    public_app, api: httpx.Client, page: Page, address: str
+) -> None:
+    best = api.get("/customers", params={"limit": 1}).json()["customers"][0]["customer_id"]
+    page.goto(f"{public_app.url}/{address}" + (f"?customer={best}" if address == "customer" else ""))
+    metrics(page)
+    for width in (390, 768, 1000, 1280):
+        page.set_viewport_size({"width": width, "height": 900})
+        page.wait_for_timeout(1500)  # until the charts are drawn anew
+        main = page.get_by_test_id("stMain")
+        assert main.evaluate("element => element.scrollWidth - element.clientWidth") <= 1, width
+        charts = page.get_by_test_id("stVegaLiteChart").all()
+        assert all(chart.bounding_box()["width"] >= NARROWEST_CHART for chart in charts), width
+        cards = [card.bounding_box() for card in page.get_by_test_id("stMetric").all()]
+        headings = [heading.bounding_box() for heading in page.get_by_role("heading").all()]
+        for one, other in combinations([box for box in cards + headings if box], 2):
+            apart = (
+                one["x"] + one["width"] <= other["x"] + 1
+                or other["x"] + other["width"] <= one["x"] + 1
+                or one["y"] + one["height"] <= other["y"] + 1
+                or other["y"] + other["height"] <= one["y"] + 1
+            )
+            assert apart, (width, one, other)
 
 
 def test_the_public_demo_fits_into_a_gigabyte(public_app, portfolio: Page) -> None:

@@ -13,18 +13,18 @@ from collections.abc import Callable, Sequence
 from contextlib import closing, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from unittest import mock
 
 import duckdb
 import mlflow
 import pytest
-from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.tracking._tracking_service.utils import _artifact_repos_cache
 
 from clv.synth import write_shop
 from experiments import cli
+from tests.sharing import made_once
 
 SEED = 42
 
@@ -84,19 +84,6 @@ def call(home: Path, *arguments: object, **variables: str) -> Answer:
 @pytest.fixture(scope="session")
 def clv() -> Clv:
     return call
-
-
-def made_once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
-    """A folder that the first of all test workers fills and the others find."""
-    base = tmp_path_factory.getbasetemp()
-    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
-    with FileLock(f"{folder}.lock"):
-        if not (folder / "made").exists():
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir()
-            make(folder)
-            (folder / "made").touch()
-    return folder
 
 
 @dataclass(frozen=True)
@@ -225,3 +212,16 @@ def clv_process() -> Callable[..., subprocess.Popen[str]]:
 @pytest.fixture(scope="session")
 def finished() -> Callable[[subprocess.Popen[str]], Answer]:
     return finish
+
+
+@pytest.fixture
+def unrendered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are made but not drawn, which takes a third of a small training; others look at them."""
+
+    def savefig(_: object, file: str | Path | BinaryIO, **__: object) -> None:
+        if isinstance(file, str | Path):
+            Path(file).write_bytes(b"\x89PNG")
+        else:
+            file.write(b"\x89PNG")
+
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", savefig)

@@ -168,11 +168,11 @@ def test_the_evaluation_tells_cutoffs_slices_and_what_is_achievable(chain) -> No
 def test_the_service_and_the_app_answer_what_was_scored(chain, workspace, predictions, monkeypatch) -> None:
     from streamlit.testing.v1 import AppTest
 
-    from experiments.demo import _question
+    from experiments.demo import question
 
-    question = _question(workspace)
+    body = question(workspace)
     with served(workspace) as url:
-        answer = httpx.post(f"{url}/predict", json=question, timeout=30).json()
+        answer = httpx.post(f"{url}/predict", json=body, timeout=30).json()
         model = httpx.get(f"{url}/model", timeout=30).json()
         monkeypatch.setenv("CLV_API_URL", url)
         app = AppTest.from_file(str(Path("streamlit_app/app.py").absolute()), default_timeout=60).run()
@@ -214,6 +214,7 @@ def test_scoring_again_gives_the_same_bytes_and_parquet_the_same_numbers(chain, 
     )
 
 
+@pytest.mark.usefixtures("unrendered")
 def test_the_gate_alone_promotes_nothing(lab, copied, clv, tmp_path: Path) -> None:
     copy = lab.copy(tmp_path / "lab")
     assert clv(copy.home, "train", "-p", "family=btyd").code == 0

@@ -14,3 +14,8 @@ def test_what_is_printed_after_a_synthetic_shop_loads_it(shape: str, tmp_path: P
     assert (command, verb) == ("clv", "run")
     loaded = clv(tmp_path / "home", "load", *arguments)
     assert loaded.code == 0, loaded.err
+
+
+def test_the_version_is_json_where_json_is_asked_for(tmp_path: Path, clv) -> None:
+    said = clv(tmp_path / "home", "version").out.strip()
+    assert clv(tmp_path / "home", "--json", "version").json == {"version": said}

@@ -1,6 +1,7 @@
 """Who reads a log sees that long work goes on, and where it is; short work says no more than that it is done."""
 
 import io
+import re
 import sys
 from threading import Event, Semaphore
 
@@ -98,3 +99,22 @@ def test_a_terminal_has_its_spinner_instead(monkeypatch: pytest.MonkeyPatch) -> 
         step.update("", 1, 2)
     assert "✓" in terminal.getvalue()
     assert not clock.was_waited_by
+
+
+@pytest.mark.parametrize("columns", [None, 100, 80, 60])
+def test_no_figure_of_a_table_is_cut(
+    columns: int | None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if columns:  # a terminal
+        monkeypatch.setenv("FORCE_COLOR", "1")
+        monkeypatch.setenv("COLUMNS", str(columns))
+    names = ["predictions", "customers", "back", "expected", "Gini", "interval", "promised", "why"]
+    row = ["version 2, 2018-05-31 +90 d", "94,990", "1,500", "1,179", "-0.520", "-0.61 to -0.43", "0.77 to 0.84", ""]
+    row[-1] = "complaints from the shop " * 5
+    Console().table("Predictions whose window has closed", names[:-1], [row[:-1]])
+    Console().table("with words at its end", [*names[:4], names[-1]], [[*row[:4], row[-1]]])
+    told = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
+    assert "\u2026" not in told  # an ellipsis
+    assert {"94,990", "1,179", "-0.520", "-0.43", "0.84", "1,500"} <= set(told.split())
+    assert told.count("complaints") == 5
+    assert not columns or max(map(len, told.splitlines())) <= columns

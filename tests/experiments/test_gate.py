@@ -1,6 +1,7 @@
 """What the gate lets through: worse beyond noise is refused, not distinguishable is not."""
 
 import time
+from dataclasses import replace
 from datetime import date
 
 import numpy as np
@@ -58,6 +59,23 @@ def test_the_level_must_be_within_bounds(level: float, passes: bool) -> None:
     assert ("level" not in failed(checks)) is passes
 
 
+def test_a_window_in_which_hardly_anything_is_sold_does_not_decide_on_the_level() -> None:
+    usual, dull = evaluation(model=1.0, mean=5.0), evaluation(level=8.0, model=1.0, mean=5.0)
+    cent = dull.outcomes[0].future_value / 100
+    (parts,) = dull.parts[MODEL]
+    both = replace(
+        usual,
+        cutoffs=(CUTOFF, date(2018, 6, 30)),
+        outcomes=(*usual.outcomes, replace(dull.outcomes[0], future_value=cent)),
+        parts={
+            MODEL: (*usual.parts[MODEL], Parts(parts.p_return, parts.value_if_return / 100)),
+            "mean": usual.parts["mean"] * 2,
+        },
+    )
+    assert both.intervals()["total_ratio"].estimate == pytest.approx(4.5)
+    assert "level" not in failed(_check_evaluation(both, None, same_recipe=False))
+
+
 def test_too_little_history_is_said_not_judged() -> None:
     (check,) = _check_evaluation(None, None, same_recipe=False)
     assert check.passed
@@ -69,7 +87,7 @@ def test_what_one_cutoff_of_a_short_history_says_is_told_not_judged() -> None:
     assert failed(tested) == ["against total_spend, the best baseline", "level"]
     check = _unjudged(tested)
     assert check.passed
-    for words in ("too little history to judge", "against total_spend", "Normalized Gini worse", "2.50, bounds"):
+    for words in ("too little history to judge", "against total_spend", "Normalized Gini worse", "actual 2.50"):
         assert words in check.detail
     assert "failed" not in _unjudged(_check_evaluation(evaluation(model=1.0, mean=5.0), None, same_recipe=False)).detail
 

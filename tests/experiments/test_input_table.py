@@ -21,7 +21,9 @@ LOG = HEAD + "a,2018-01-01,10,1\nb,2018-01-02,5,2\n"
 ELSEWHERE = {
     "no repeat buyer, one customer, one date, history too short": "test_bad_input.py",
     "a category the model never saw, when scoring": "test_score.py, tests/serving/test_predict.py",
-    "not UTF-8, damaged archives, paths that lead outside a zip": "test_bad_input.py, tests/clv/test_sources_*.py",
+    "not UTF-8, Excel's first line `sep=;`, damaged archives, paths that lead outside a zip": (
+        "test_bad_input.py, tests/clv/test_sources_*.py"
+    ),
 }
 """Lines of the table that are not about rows of a file, and where they are tested."""
 
@@ -106,6 +108,17 @@ CASES = [
         LOG.replace("10", '"1.234,56"'),
         rows=[("a", "1234.56", "2018-01-01"), B],
         options=("--decimal", ","),
+    ),
+    Case(
+        "`$5`, `5 EUR`, `(5.00)`, `NULL` as an amount",
+        LOG + "a,2018-01-03,$5,3\n",
+        ("line 4, column amount", "take out all but digits, sign and decimal mark"),
+    ),
+    Case(
+        "a few purchases long before",
+        COMPLETE + "a,1900-01-01,10,1\n",
+        ("purchases up to 1900-01-01, 43,099 days before the next: 1;",),
+        [("a", "10", "1900-01-01"), *MANY],
     ),
     Case("a time that can't be read", LOG + "a,31/01/2018,1,3\n", ("line 4, column date", "--time-format")),
     Case(

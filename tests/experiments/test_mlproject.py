@@ -61,6 +61,7 @@ def test_entry_points_give_verbs_the_options_they_have(name: str, project) -> No
         ("main", {"trials": "some"}, "--trials"),
         ("main", {"predictions": "out.xls"}, "out.xls"),
         ("load", {"source": "shopify"}, "--source"),
+        ("load", {"source": "transactions", "decimal": ";"}, "--decimal"),
         ("transform", {"horizon_days": "-1"}, "--horizon-days"),
         ("tune", {"jobs": "0"}, "--jobs"),
         ("score", {"predictions": "out"}, ".csv or .parquet"),
@@ -74,12 +75,27 @@ def test_a_wrong_parameter_is_told(name: str, parameters: dict[str, str], words:
     clv(tmp_path / "home", *arguments_of(project, name, **parameters)).refused(2, words)
 
 
+@pytest.fixture(scope="module")
+def empty_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("empty") / "home"
+
+
 @pytest.mark.parametrize("name", ["transform", "train", "evaluate", "backtest", "promote", "score", "monitor"])
-def test_an_empty_parameter_counts_as_not_given(name: str, project, clv, tmp_path) -> None:
+def test_an_empty_parameter_counts_as_not_given(name: str, project, clv, empty_home: Path) -> None:
     """They get as far as missing what comes before them."""
-    clv(tmp_path / "home", *arguments_of(project, name)).refused(
+    clv(empty_home, *arguments_of(project, name)).refused(
         2, "clv train" if name in ("evaluate", "backtest", "promote") else "clv load"
     )
+
+
+def test_a_log_with_columns_of_its_own_is_loaded(project, clv, tmp_path: Path) -> None:
+    log = tmp_path / "umsatz.csv"
+    log.write_text("kunde;am;summe\nA;31.12.2023;1.234,50\nB;01.01.2024;2,50\n")
+    columns = {"customer_column": "kunde", "time_column": "am", "amount_column": "summe", "time_format": "%d.%m.%Y"}
+    how = {"source": "transactions", "decimal": ",", "delimiter": ";", "currency": "EUR"}
+    answer = clv(tmp_path / "home", "--json", *arguments_of(project, "load", path=str(log), **how, **columns))
+    assert answer.code == 0, answer.err
+    assert float(answer.json["total_amount"]) == 1237
 
 
 def test_the_marts_keep_their_horizon(project) -> None:

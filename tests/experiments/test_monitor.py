@@ -493,3 +493,7 @@ def test_a_page_shows_names_as_text() -> None:
     assert "&lt;script&gt;" in page
     assert "<title>a &lt;title&gt;</title>" in page
     assert '<td style="text-align: right;"><code>&lt;b&gt;</code></td>' in page
+    links = "[x](javascript:alert(1)) ![y](http://a.b/c.png) <http://a.b> [z]\n\n[z]: javascript:alert(2)\n"
+    page = html_page(links, "names")
+    assert "<a" not in page
+    assert "<img" not in page

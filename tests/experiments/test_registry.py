@@ -9,6 +9,8 @@ from types import SimpleNamespace
 
 import pytest
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import TEMPORARILY_UNAVAILABLE
 from sqlalchemy.exc import OperationalError
 
 from clv.errors import InputError, UnavailableError
@@ -200,3 +202,16 @@ def test_events_are_files_that_are_never_overwritten(registry: Registry) -> None
 def test_an_unknown_version_names_those_that_exist(registry: Registry) -> None:
     with pytest.raises(InputError, match="no version '9'; existing versions: 1, 2, 3"):
         registry.version("9")
+
+
+def test_a_store_that_is_away_is_not_taken_for_a_missing_alias(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert registry.aliased() is None
+
+    def away(*_: object) -> None:
+        raise MlflowException("database is locked", error_code=TEMPORARILY_UNAVAILABLE)
+
+    monkeypatch.setattr(registry.client, "get_model_version_by_alias", away)
+    with pytest.raises(UnavailableError, match="can't be reached"):
+        registry.aliased()

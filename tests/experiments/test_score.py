@@ -1,5 +1,6 @@
 """Where `clv score` leaves its predictions."""
 
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -14,8 +15,10 @@ from clv.level import fit_level
 from clv.settings import Settings
 from clv.snapshots import read_snapshots
 from experiments.console import Console
-from experiments.score import Scorer, baseline_scorer, load_predictor, scorer, write
+from experiments.score import Scorer, baseline_scorer, default_path, load_predictor, scorer, write
 from experiments.workspace import Workspace
+
+LONE = "One customer makes up"
 
 
 @pytest.fixture
@@ -117,8 +120,8 @@ def test_predictions_at_the_level_of_another_day_are_told_when_history_speaks_ag
         return today.answer(frame).assign(expected_value=lambda answers: 3 * answers["expected_value"])
 
     assert today.level_date == shop.as_of_date
-    assert write(workspace, shop, Scorer(today.answer, old), "version 1").warnings == ()
-    [warning] = write(workspace, shop, Scorer(thrice, old), "version 1").warnings
+    assert write(workspace, shop, Scorer(today.answer, old), "version 1", default_path(workspace)).warnings == ()
+    [warning] = write(workspace, shop, Scorer(thrice, old), "version 1", default_path(workspace)).warnings
     assert f"Season and drift are the model's, of {old}" in warning
     assert "train a new model" in " ".join(capsys.readouterr().err.split())
 
@@ -130,10 +133,10 @@ def test_predictions_of_a_past_that_the_model_has_seen_are_told_and_not_kept(wor
     later = Scorer(model.answer, shop.as_of_date + timedelta(days=1))
     history = workspace.home.predictions / "history"
     before = {path.name for path in history.iterdir()}
-    [warning] = write(workspace, shop, later, "version 7").warnings
+    [warning] = write(workspace, shop, later, "version 7", default_path(workspace)).warnings
     assert warning.startswith(f"The model's as-of day {later.level_date} is later than the shop's, {shop.as_of_date}")
     assert {path.name for path in history.iterdir()} == before
-    assert write(workspace, shop, model, "version 7").warnings == ()
+    assert write(workspace, shop, model, "version 7", default_path(workspace)).warnings == ()
     assert {path.name for path in history.iterdir()} > before
 
 
@@ -173,8 +176,20 @@ def test_the_total_of_a_baseline_has_the_interval_of_the_forecast_and_nothing_ha
     level = fit_level(
         read_ledger(workspace.warehouse, {shop.horizon_days: shop.cutoffs}), shop.as_of_date, shop.horizon_days
     ).forecast
-    told = write(workspace, shop, baseline_scorer(workspace, shop, "btyd"), "baseline btyd")
+    told = write(workspace, shop, baseline_scorer(workspace, shop, "btyd"), "baseline btyd", default_path(workspace))
     assert (told.expected_value_low, told.expected_value_high) == pytest.approx(level.interval(0.8))
-    nothing = write(workspace, shop, baseline_scorer(workspace, shop, "zero"), "baseline zero")
+    nothing = write(workspace, shop, baseline_scorer(workspace, shop, "zero"), "baseline zero", default_path(workspace))
     assert (nothing.expected_value, nothing.expected_value_low) == (0, None)
     assert "no interval is known" in nothing.summary
+
+
+def test_a_total_that_hangs_on_one_customer_is_told(workspace: Workspace) -> None:
+    shop = workspace.shop()
+    usual = baseline_scorer(workspace, shop, "total_spend")
+    assert not any(LONE in warning for warning in write(workspace, shop, usual, "usual", None).warnings)
+
+    def but_one(features: pd.DataFrame) -> pd.DataFrame:
+        return usual.answer(features).assign(expected_value=np.where(np.arange(len(features)) == 0, 1e6, 1.0))
+
+    found = write(workspace, shop, replace(usual, answer=but_one), "one", None).warnings
+    assert any(LONE in warning for warning in found)

@@ -80,6 +80,7 @@ def test_with_space_again_the_same_calls_work(copy_of_lab, clv, clv_process, fin
         assert clv(lab.home, *verb).code == 0
 
 
+@pytest.mark.usefixtures("unrendered")
 def test_a_disk_that_is_full_while_the_model_is_logged_registers_nothing(copy_of_lab, clv, monkeypatch) -> None:
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", "/elsewhere/model.ubj")
@@ -125,6 +126,7 @@ def test_what_is_killed_while_it_writes_the_warehouse_can_be_given_again(
     assert not list(lab.home.glob(".*.next*"))
 
 
+@pytest.mark.usefixtures("unrendered")
 def test_a_killed_training_registers_nothing_and_the_next_one_does(copy_of_lab, clv, clv_process) -> None:
     lab = copy_of_lab
     before = lab.state
@@ -225,6 +227,7 @@ def refusing(copy_of_lab, monkeypatch):
     return copy_of_lab
 
 
+@pytest.mark.usefixtures("unrendered")
 def test_refused_by_the_gate_the_model_in_production_predicts(refusing, clv, tmp_path: Path) -> None:
     lab, out = refusing, tmp_path / "out.csv"
     done = clv(lab.home, "--json", "run", lab.log, *LOG, "--horizon-days", 30, "--trials", 1, "--predictions", out)

@@ -46,6 +46,7 @@ def test_a_bad_record_is_a_warning_and_bad_luck_is_none(windows: int, covered: i
     assert not warning or warning.startswith(f"Of {windows} closed windows")
 
 
+@pytest.mark.usefixtures("unrendered")
 def test_training_warns_of_it_and_the_run_and_the_card_tell_it(copy_of_lab, clv, monkeypatch) -> None:
     monkeypatch.setattr("experiments.total.LEAST_COVERED", 1.1)  # no record is good enough
     done = clv(copy_of_lab.home, "--json", "train", "-p", "family=btyd")

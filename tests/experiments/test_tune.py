@@ -1,6 +1,7 @@
 """The default recipe stays until another is better by a paired verdict; a search is the same however it is run."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -271,3 +272,16 @@ def test_a_recipe_says_what_it_mixes() -> None:
     assert chosen.model_copy(update={"family": "hurdle"}).describe() == "a blend of XGBoost and BG/NBD with covariates"
     assert chosen.with_share(0.5).describe().startswith("a blend of 45% XGBoost, 45% BG/NBD with covariates, 10%")
     assert Recipe(family="btyd", covariate_weight=0.5).describe() == "BG/NBD and Gamma-Gamma alone"
+
+
+def test_where_everybody_spends_the_same_nothing_is_tuned(
+    fold: FoldData, copy_of_lab, clv, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    everybody = np.ones(len(fold.outcome.customer_id), dtype=bool)
+    same = replace(fold, outcome=Outcome(fold.outcome.customer_id, everybody, np.full(len(everybody), 29.97)))
+    monkeypatch.setattr("experiments.tune.bin_folds", lambda workspace, protocol: [same, same])
+    done = clv(copy_of_lab.home, "--json", "tune", "--trials", 2)
+    assert done.code == 0, done.err
+    assert "Trial" not in done.err  # Optuna's complaint of a value that is none
+    assert done.json["run_id"] is None
+    assert "everybody spent the same" in done.json["note"]

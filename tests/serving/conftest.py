@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import date
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 
@@ -25,10 +26,12 @@ from clv.models.model import Model
 from clv.models.recipe import Recipe
 from clv.predictor import Predictor
 from clv.settings import Settings
+from serving import holder
 from serving.app import create_app
 from serving.server import listen, server
 from serving.settings import ServingSettings
 from serving.shop import ScoredShop
+from tests.sharing import made_once
 
 CONTRACT = Contract(
     (
@@ -148,6 +151,11 @@ class TinyRegistry:
     def serving(self) -> ServingSettings:
         return ServingSettings(tracking_uri=self.settings.tracking_uri, poll_seconds=0.2)
 
+    @property
+    def steady(self) -> ServingSettings:
+        """For services that run beside many tests: the one look at the registry is the first."""
+        return self.serving.model_copy(update={"poll_seconds": 3600})
+
     def register(self, predictor: Predictor, *, spoil: dict[str, str] | None = None) -> str:
         """Log a model folder; `spoil` overwrites files of it before."""
         import matplotlib.pyplot as plt
@@ -189,6 +197,14 @@ def helpers() -> ModuleType:
     return sys.modules[__name__]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def settled_once() -> Iterator[None]:
+    """Services settle the memory of their process after each load of a model; that of tests is large and shared."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("serving.holder._settle_memory", cache(holder._settle_memory))
+        yield
+
+
 @pytest.fixture(scope="session")
 def predictor() -> Predictor:
     return fit()
@@ -203,9 +219,12 @@ def make_registry(folder: Path) -> TinyRegistry:
 @pytest.fixture(scope="session")
 def registry(tmp_path_factory: pytest.TempPathFactory, predictor: Predictor) -> TinyRegistry:
     """A registry with one version in Production; tests must not change it."""
-    made = make_registry(tmp_path_factory.mktemp("registry"))
-    made.promote(made.register(predictor))
-    return made
+
+    def make(folder: Path) -> None:
+        made = make_registry(folder)
+        made.promote(made.register(predictor))
+
+    return TinyRegistry(Settings(home=made_once(tmp_path_factory, "registry", make) / "home"))
 
 
 def scored_shop(scores: np.ndarray, scored_by: str = "version 1") -> dict[str, pa.Table]:
@@ -287,7 +306,7 @@ def serving(settings: ServingSettings, *, until_ready: bool = True) -> Iterator[
 
 @pytest.fixture(scope="session")
 def api(registry: TinyRegistry) -> Iterator[httpx.Client]:
-    with serving(registry.serving) as client:
+    with serving(registry.steady) as client:
         yield client
 
 

@@ -41,7 +41,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def shop_api(helpers, registry, file: Path) -> Iterator[httpx.Client]:
-    settings = registry.serving.model_copy(update={"warehouse": f"duckdb:///{file}"})
+    settings = registry.steady.model_copy(update={"warehouse": f"duckdb:///{file}"})
     with helpers.serving(settings) as client:
         yield client
 

@@ -1,6 +1,7 @@
 """The model in service follows the registry, whole models only, and never gets worse by a failure."""
 
 import dataclasses
+import gc
 import shutil
 import threading
 import time
@@ -37,6 +38,7 @@ def version_of(client: httpx.Client) -> str:
 def test_alive_before_ready_and_no_registry_is_made(helpers, changing) -> None:
     with helpers.serving(changing.serving, until_ready=False) as client:
         assert client.get("/health").json() == {"status": "alive"}
+        assert client.head("/health").status_code == 200  # some balancers ask so
         eventually(lambda: "There is no registry" in client.get("/ready").text)
         for response in (client.get("/ready"), client.get("/model"), client.post("/predict", json={})):
             assert response.status_code == 503
@@ -248,6 +250,17 @@ def test_what_is_wrong_with_a_version_stays(predictor, error: Exception) -> None
     assert [holder.refresh(), holder.refresh()] == [True, True]
     assert holder._registry.loads == 1
     assert "can't be loaded" in holder.state.refused.reason
+
+
+def test_versions_that_are_no_longer_served_leave_no_copies(registry, tmp_path: Path, monkeypatch) -> None:
+    """MLflow itself holds on to the model it loaded last."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    for _ in range(3):
+        asked = Registry(registry.settings.tracking_uri, "models:/clv/Production")
+        _, folder = asked.load(asked.resolve())
+        assert (folder / "model.json").exists()
+        gc.collect()
+        assert [folder.is_relative_to(copy) for copy in tmp_path.iterdir()] == [True]
 
 
 def test_files_are_fetched_once_however_often_they_fail(registry, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from experiments import prediction_history
+from clv.warehouse.duckdb import in_memory
 from serving import features
 from serving.shop_source import attach
 
@@ -27,13 +27,13 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("which", ["shop", "prediction history"])
+@pytest.mark.parametrize("which", ["shop", "in memory"])
 def test_it_goes_among_the_temporary_files_and_is_removed(temporary: Path, which: str) -> None:
     if which == "shop":
         duckdb.connect("shop.duckdb").close()
         connection = attach(Path("shop.duckdb"), threads=1)
     else:
-        connection = prediction_history._connect()
+        connection = in_memory()
     connection.execute("set threads = 1; set memory_limit = '40MB'")
     assert connection.execute(TOO_MUCH).fetchone()
     assert [path.name[:10] for path in temporary.iterdir()] == ["clv-spill-"]

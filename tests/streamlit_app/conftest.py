@@ -33,6 +33,7 @@ def _load() -> ModuleType:
 
 tiny = _load()
 helpers = tiny.helpers
+settled_once = tiny.settled_once
 predictor = tiny.predictor
 registry = tiny.registry
 api = tiny.api
@@ -115,7 +116,7 @@ def scored_api(tmp_path_factory: pytest.TempPathFactory, registry, predicted: pd
             from log group by all
             """
         )
-    with tiny.serving(registry.serving.model_copy(update={"warehouse": f"duckdb:///{file}"})) as client:
+    with tiny.serving(registry.steady.model_copy(update={"warehouse": f"duckdb:///{file}"})) as client:
         yield client
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
@@ -133,7 +134,7 @@ def test_who_put_it_there_since_when_and_why(open_model) -> None:
 def test_the_promotion_and_the_gate(open_model) -> None:
     app = open_model("Promotion", REPORT)
     history, gate = app.table[0].value, app.table[1].value
-    assert history.iloc[0][["What", "By", "Why"]].tolist() == ["force", "ana", EVENT["reason"]]
+    assert history.iloc[0][["What", "By", "Why"]].tolist() == ["forced past the gate", "ana", EVENT["reason"]]
     assert "passed" in gate.loc["level"].iloc[0]
     assert "failed" in gate.loc["same shop"].iloc[0]
     assert "### Gate" in texts(app)
@@ -259,6 +260,15 @@ def test_every_baseline_and_metric_has_a_name_for_people() -> None:
     assert set(METRICS) == set(words.METRICS)
 
 
+def test_cutoffs_are_written_by_their_own_month() -> None:
+    """A tick at the start of the next month would put 31 March into April."""
+    cutoffs = pd.to_datetime(["2018-02-28", "2018-03-31"])
+    frame = pd.DataFrame({"cutoff": cutoffs, "value": [0.2, 0.3]})
+    chart = model_charts.over_time_chart(frame, "Ranking", LIGHT, Style(), None).to_dict()
+    ticks = chart["layer"][0]["encoding"]["x"]["axis"]["values"]
+    assert ticks == [{"year": 2018, "month": 2, "date": 28}, {"year": 2018, "month": 3, "date": 31}]
+
+
 def test_a_baseline_that_is_off_many_times_leaves_room_for_the_others() -> None:
     models = {"model": {"total_ratio": [1.1, 1.0, 1.2]}, "zero": {"total_ratio": [0.0, 0.0, 0.0]}}
     near = model_charts.metric_chart(model_charts.metric_frame(models, "total_ratio"), LIGHT, Style(), ideal=1.0)
@@ -266,4 +276,5 @@ def test_a_baseline_that_is_off_many_times_leaves_room_for_the_others() -> None:
     models["historical_rate"] = {"total_ratio": [73.0, 63.0, 84.0]}
     wide = model_charts.metric_chart(model_charts.metric_frame(models, "total_ratio"), LIGHT, Style(), ideal=1.0)
     assert '"type": "log"' in wide.to_json()
+    assert 1 in wide.to_dict()["layer"][1]["encoding"]["x"]["axis"]["values"]
     assert "nobody returns" not in wide.to_json()

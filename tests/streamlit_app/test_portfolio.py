@@ -23,19 +23,19 @@ def test_the_scored_shop_is_shown_as_the_api_answers(open_page, scored_api, pred
         "Customers": "40",
         "Expected revenue, 90 days": money(totals["expected_value"]),
         "Share that will return": f"{100 * totals['return_share']:.0f} %",
-        "Hold half of it": page.metrics["Hold half of it"],
+        "Half comes from": page.metrics["Half comes from"],
     }
     low, high = totals["expected_value_low"], totals["expected_value_high"]
     assert low < totals["expected_value"] < high
     assert page.ranges["Expected revenue, 90 days"] == f"{money(low)} to {money(high)}"
     held = predicted["expected_value"].cumsum()
     few = int((held < held.iloc[-1] / 2).sum()) + 1
-    assert page.ranges["Hold half of it"] == f"{few} customers"
+    assert page.ranges["Half comes from"] == f"{few} customers"
     assert page.charts == 2
     assert "known up to 2018-06-30" in page.captions
     assert page.customers["customer_id"].tolist() == predicted["customer_id"].tolist()
     assert page.customers["expected_value"].tolist() == pytest.approx(predicted["expected_value"].tolist())
-    assert page.customers["p_return"].tolist() == pytest.approx((100 * predicted["p_return"]).tolist())
+    assert page.customers["p_return"].tolist() == pytest.approx(predicted["p_return"].tolist())
 
 
 def test_tiny_amounts_are_shown(open_page, scored_as) -> None:

@@ -1,6 +1,8 @@
 """Uploading: what is guessed, corrected, asked and shown, and what people read when the file is wrong."""
 
+import gzip
 import io
+from collections.abc import Callable
 
 import pandas as pd
 import pytest
@@ -37,6 +39,27 @@ def test_a_log_is_matched_asked_and_shown_as_the_api_answers(page, api, log: str
     assert page.metrics["Share that will return"] == f"{100 * totals['return_share']:.0f} %"
     assert page.charts == 2
     assert len(page.app.get("download_button")) == 1
+
+
+def as_parquet(log: str) -> bytes:
+    """The log as a shop's own software writes it, with a column that is of no use here."""
+    frame = pd.read_csv(io.StringIO(log), dtype={"Customer": str}, parse_dates=["Order Date"])
+    buffer = io.BytesIO()
+    frame.assign(items=[["a", "b"]] * len(frame)).to_parquet(buffer, index=False)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("name", "pack"), [("log.parquet", as_parquet), ("log.csv.gz", lambda log: gzip.compress(log.encode()))]
+)
+def test_a_packed_log_is_answered_as_its_csv(page, log: str, name: str, pack: Callable[[str], bytes]) -> None:
+    expected = page.upload(log).press("Predict").customers
+    page.upload(pack(log), name)
+    assert page.box("Date").value == "Order Date"
+    assert page.box("Date").options == ["Customer", "Order Date", "Revenue", "Invoice"]
+    page.press("Predict")
+    assert f"**{name}**" in page.captions
+    pd.testing.assert_frame_equal(page.customers, expected)
 
 
 def test_the_file_stays_when_people_look_at_other_pages(page, log: str) -> None:
@@ -186,6 +209,20 @@ def test_a_column_chosen_twice_is_refused(page, log: str) -> None:
     )
     page.run(page.box("Order (optional)").select("Invoice"))
     assert not page.app.error
+
+
+PACKED = {
+    ("orders.xlsx", b"PK\x03\x04 a workbook"): "orders.xlsx looks like an Excel workbook; save its sheet as CSV",
+    ("orders.xls", b"\xd0\xcf\x11\xe0 an old one"): "orders.xls looks like an Excel workbook",
+    ("log.parquet", b"PAR1 nonsense"): "looks like Parquet but is damaged",
+    ("log.csv.gz", b"\x1f\x8b nonsense"): "looks like gzip but is damaged",
+}
+
+
+def test_packed_files_that_can_not_be_read_are_refused_in_a_sentence(page) -> None:
+    for (name, content), message in PACKED.items():
+        page.upload(content, name)
+        assert message in page.app.error[0].value, name
 
 
 def test_unreadable_files(page) -> None:

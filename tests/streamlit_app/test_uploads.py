@@ -1,9 +1,13 @@
 """Reading what people upload: guesses, dates, amounts; all without a service."""
 
-from datetime import date
+import gzip
+import io
+from datetime import date, datetime
 
 import pandas as pd
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
 from clv.errors import InputError
 from streamlit_app import uploads
@@ -21,6 +25,47 @@ from streamlit_app import uploads
 )
 def test_columns_are_guessed(columns: list[str], expected: tuple) -> None:
     assert tuple(uploads.guess_columns(columns).values()) == expected
+
+
+def parquet_of(**columns: pa.Array) -> bytes:
+    buffer = io.BytesIO()
+    parquet.write_table(pa.table(columns), buffer)
+    return buffer.getvalue()
+
+
+def test_a_parquet_file_is_read_as_its_csv_would_be() -> None:
+    times = [datetime(2018, 3, 31, 14, 5), None]
+    content = parquet_of(
+        customer=pa.array(["007", None]),
+        time=pa.array(times, pa.timestamp("ns")),
+        local=pa.array(times, pa.timestamp("s", "UTC")),
+        day=pa.array([date(2018, 3, 31), None]),
+        amount=pa.array([12.5, float("nan")]),
+        count=pa.array([3, None]),
+        items=pa.array([["a"], []]),
+    )
+    read = uploads.read("log.parquet", content)
+    assert read.iloc[0].to_dict() == {
+        "customer": "007",
+        "time": "2018-03-31 14:05:00",
+        "local": "2018-03-31 14:05:00.000Z",
+        "day": "2018-03-31",
+        "amount": "12.5",
+        "count": "3",
+    }
+    assert read.iloc[1].isna().all()
+
+
+def test_what_is_packed_too_large_is_refused_before_it_fills_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uploads, "_MOST_BYTES", 30)
+    monkeypatch.setattr(uploads, "_MOST_ROWS", 2)
+    log = "customer_id,date,amount\n" + "1,2018-03-01,5\n" * 100
+    with pytest.raises(InputError, match=r"larger than .* once unpacked"):
+        uploads.read("log.csv.gz", gzip.compress(log.encode()))
+    with pytest.raises(InputError, match="The file has 3 rows, at most 2 can be read"):
+        uploads.read("log.parquet", parquet_of(customer=pa.array(["a", "b", "c"])))
+    with pytest.raises(InputError, match="columns but no rows"):
+        uploads.read("log.parquet", parquet_of(customer=pa.array([], pa.string())))
 
 
 @pytest.mark.parametrize(
@@ -100,7 +145,7 @@ def log_of(*times: str, amount: str = "1") -> pd.DataFrame:
 @pytest.mark.parametrize(
     "found",
     [
-        "2018-03-01T14:05:00Z",
+        "2018-03-01T14:05:00.000Z",
         "2018-03-01 14:05:00 +0000",
         "2018-03-01T14:05:00.123-03:00",
         "2018-03-01 14:05 UTC",
@@ -130,7 +175,7 @@ def test_local_times_in_all_forms_are_taken() -> None:
 
 
 def test_days_of_times_with_a_zone_never_break_a_page() -> None:
-    log = pd.DataFrame({"purchased_at": ["2018-03-01T14:05:00Z", "2018-03-02 10:00", "2018-03-03 14:05:00 UTC"]})
+    log = pd.DataFrame({"purchased_at": ["2018-03-01T14:05:00.000Z", "2018-03-02 10:00", "2018-03-03 14:05:00 UTC"]})
     assert uploads.days_of(log).isna().tolist() == [False, False, True]
     assert uploads.is_after(log, date(2018, 3, 1)).tolist() == [False, True, False]
 

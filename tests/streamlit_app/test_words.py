@@ -4,13 +4,14 @@ import doctest
 
 import pytest
 
-from streamlit_app import customer_charts, model_words, money, what_if
+from clv.contract import read_contract
+from streamlit_app import customer_charts, feature_words, model_words, money, what_if
 from streamlit_app.client import ApiError
 from streamlit_app.palette import LIGHT
 from streamlit_app.preferences import _usual_marks
 
 
-@pytest.mark.parametrize("module", [money, customer_charts, model_words, what_if])
+@pytest.mark.parametrize("module", [money, feature_words, model_words, what_if])
 def test_examples_in_the_documentation_run(module) -> None:
     found = doctest.testmod(module)
     assert found.attempted > 0
@@ -73,6 +74,13 @@ def test_a_waterfall_of_tiny_amounts_shows_them() -> None:
     layer = chart["layer"][0]["encoding"]
     assert [one["format"] for one in layer["tooltip"] if "format" in one] == ["+,.4f", ",.4f"]
     assert layer["x"]["scale"]["domain"][1] < 0.006
+
+
+def test_every_feature_has_a_name_for_people_and_a_short_one() -> None:
+    names = [feature.name for feature in read_contract().features]
+    assert set(names) == set(feature_words.LABELS)
+    assert len(set(feature_words.LABELS.values())) == len(names)
+    assert max(map(len, feature_words.LABELS.values())) <= 28  # a phone shows a value and a bar beside it
 
 
 def test_an_error_says_its_message() -> None:
