@@ -277,6 +277,15 @@ _ODDITIES = (
 )
 
 _REMARKS = {
+    "customers whose orders were all canceled or unavailable, and who are not scored": """
+        select count(distinct customer_unique_id) from raw.olist_customers
+        where customer_unique_id not in (
+            select customers.customer_unique_id
+            from raw.olist_customers as customers
+            inner join raw.olist_orders as orders using (customer_id)
+            where orders.order_status not in ('canceled', 'unavailable')
+        )
+    """,
     "orders without an item": """
         select count(*) from raw.olist_orders where order_id not in (select order_id from raw.olist_order_items)
     """,

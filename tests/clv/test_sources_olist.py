@@ -192,6 +192,16 @@ def test_bom_crlf_extra_and_moved_columns_are_accepted(tmp_path: Path, folder: P
         assert ask(tmp_path / "other", sql) == ask(home, sql)
 
 
+def test_customers_of_canceled_orders_alone_are_counted(tmp_path: Path, folder: Path) -> None:
+    said = "customers whose orders were all canceled or unavailable, and who are not scored"
+    assert not any(said in note for note in load_olist(tmp_path / "before", folder).notes)
+    orders = read_rows(folder / "olist_orders_dataset.csv")
+    for line in range(3, len(orders) + 1):
+        set_cell(folder, "olist_orders_dataset.csv", line, "order_status", "canceled")
+    report = load_olist(tmp_path / "home", folder)
+    assert f"{said}: {report.customers - 1}." in report.notes
+
+
 def test_oddities_of_olist_are_accepted_and_reported(tmp_path: Path, folder: Path) -> None:
     set_cell(folder, "olist_order_reviews_dataset.csv", 2, "review_creation_date", "")
     set_cell(folder, "olist_products_dataset.csv", 2, "product_category_name", "pc_gamer")
@@ -566,6 +576,7 @@ def test_the_facts_of_olist(tmp_path: Path, olist_zip: Path) -> None:
     for note in (
         "orders without a payment: 1.",
         "orders without an item: 775.",
+        "customers whose orders were all canceled or unavailable, and who are not scored: 1,106.",
         "reviews without a creation date: 18.",
         f"purchases after {report.as_of_date}, whose days look incomplete and which are not used unless --as-of "
         "2018-09-03 takes them in: 1.",
