@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from clv.baselines import Estimator, ladder
-from clv.bootstrap import Difference, Draws, Interval, Outcome, intervals, paired, resample
+from clv.bootstrap import LEVEL, Difference, Draws, Interval, Outcome, intervals, paired, resample
 from clv.ceiling import gini_ceiling
 from clv.contract import Contract
 from clv.ledger import Ledger
@@ -73,9 +73,9 @@ class Evaluation:
         """Every metric of a model with its interval, averaged over the cutoffs."""
         return intervals(self.draws, name)
 
-    def paired(self, reference: str, candidate: str = MODEL) -> dict[str, Difference]:
+    def paired(self, reference: str, candidate: str = MODEL, level: float = LEVEL) -> dict[str, Difference]:
         """The candidate against a reference, metric by metric, on the same draws."""
-        return paired(self.draws, candidate, reference)
+        return paired(self.draws, candidate, reference, level)
 
     @cached_property
     def slices(self) -> tuple[Slice, ...]:

@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 JUDGED = ("normalized_gini", "top_decile_capture")
 """Metrics on which a candidate must not be worse beyond noise."""
 
+CONFIDENCE = 1 - 0.05 / len(JUDGED)
+"""Of the intervals of differences: as wide as for one metric, chance would refuse the more, the more are judged."""
+
 SLOWEST_SECONDS = 0.05
 """Longest time one customer's prediction may take; the default recipe takes about a millisecond."""
 
@@ -131,7 +134,11 @@ class GateReport:
             "",
             "## The candidate less the other, on the same customers",
             "",
-            *_differences({label: evaluation.paired(name) for name, label in there.items() if name != MODEL}),
+            f"{CONFIDENCE:.1%} intervals, as {len(JUDGED)} metrics are judged.",
+            "",
+            *_differences(
+                {label: evaluation.paired(name, level=CONFIDENCE) for name, label in there.items() if name != MODEL}
+            ),
         ]
 
     def figures(self) -> dict[str, Figure]:
@@ -189,9 +196,7 @@ def gate(
                 served = _served(workspace, shop, former, evaluation)
                 if served is not None:
                     days = ", ".join(map(str, served.cutoffs))
-                    tested.append(
-                        _not_worse(f"against version {former} as it is served, at {days}", served.paired(ARTIFACT))
-                    )
+                    tested.append(_not_worse(f"against version {former} as it is served, at {days}", served, ARTIFACT))
             checks += [_unjudged(tested)] if protocol_of(shop).is_short else tested
             step.update("looking for leaks")
             check, alarm = _check_too_good(workspace, shop, recipe, predictor, evaluation, accept_too_good)
@@ -332,9 +337,9 @@ def _check_evaluation(evaluation: Evaluation | None, former: str | None, same_re
     if evaluation is None or not evaluation.cutoffs:
         return [_unjudged([])]
     best = evaluation.best_baseline()
-    checks = [_not_worse(f"against {best}, the best baseline", evaluation.paired(best))]
+    checks = [_not_worse(f"against {best}, the best baseline", evaluation, best)]
     if PRODUCTION in evaluation.parts:
-        checks.append(_not_worse(f"against version {former} in Production", evaluation.paired(PRODUCTION)))
+        checks.append(_not_worse(f"against version {former} in Production", evaluation, PRODUCTION))
     elif same_recipe:
         checks.append(Check(f"against version {former} in Production", True, "the same recipe"))
     # of all cutoffs together: a window in which hardly anything is sold has a ratio that says nothing
@@ -352,7 +357,8 @@ def _unjudged(tested: Sequence[Check]) -> Check:
     return Check("out-of-time test", True, f"too little history to judge; recorded as such{told}")
 
 
-def _not_worse(name: str, differences: dict[str, Difference]) -> Check:
+def _not_worse(name: str, evaluation: Evaluation, rival: str) -> Check:
+    differences = evaluation.paired(rival, level=CONFIDENCE)
     judged = {metric: differences[metric] for metric in JUDGED}
     detail = ", ".join(
         f"{METRICS[metric].label} {d.verdict} ({d.estimate:+.3f}, {d.low:+.3f} to {d.high:+.3f})"

@@ -53,6 +53,18 @@ def test_a_candidate_worse_than_a_baseline_is_refused() -> None:
     ]
 
 
+def test_what_is_worse_by_one_metric_in_twenty_is_chance() -> None:
+    """Beyond the 95 % interval and within that of two metrics."""
+    close = evaluation(model=1.5, mean=1.49)
+    rng = np.random.default_rng(2)
+    usual = close.draws.replicates["mean"]
+    drawn = usual - np.abs(rng.normal(size=usual.shape)) * np.where(np.arange(usual.shape[1]) < 4, -1.0, 1.0)[:, None]
+    tested = replace(close)
+    tested.__dict__["draws"] = replace(close.draws, replicates={"model": drawn, "mean": usual})
+    assert tested.paired("mean")["normalized_gini"].verdict == "worse"
+    assert "against mean, the best baseline" not in failed(_check_evaluation(tested, None, same_recipe=False))
+
+
 @pytest.mark.parametrize(("level", "passes"), [(0.4, False), (0.6, True), (1.9, True), (2.5, False)])
 def test_the_level_must_be_within_bounds(level: float, passes: bool) -> None:
     checks = _check_evaluation(evaluation(level=level, model=1.0, mean=5.0), None, same_recipe=False)
