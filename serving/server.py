@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import os
 import socket
@@ -51,7 +52,10 @@ def listen(host: str, port: int) -> socket.socket:
     except (OSError, OverflowError) as error:
         if bound is not None:
             bound.close()
-        raise InputError(f"Can't listen on {host}:{port} ({error}); choose another --host or --port.") from None
+        is_taken = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
+        raise InputError(
+            f"Can't listen on {host}:{port} ({error}); choose another --{'port' if is_taken else 'host or --port'}."
+        ) from None
     return bound
 
 

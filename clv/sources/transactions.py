@@ -439,12 +439,12 @@ class _Log:
         if "currency" not in self.names:
             return None
         found = self.connection.execute(
-            "select distinct trim(currency) from log where currency is not null order by 1"
+            "select trim(currency), min(rowid) from log where currency is not null group by 1 order by 2"
         ).fetchall()
         if len(found) > 1:
             raise InputError(
-                f"Column {self.names['currency']} holds {', '.join(row[0] for row in found[:5])}; expected one "
-                "currency, so convert the amounts or load one currency only."
+                f"{self._where(found[1][1])}, column {self.names['currency']}: {found[1][0]} after {found[0][0]} "
+                f"(currencies in all: {len(found)}); expected one, so convert the amounts or load one currency only."
             )
         if not found:
             return None

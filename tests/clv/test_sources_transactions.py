@@ -390,7 +390,7 @@ def test_the_currency_comes_from_option_column_or_last_load(tmp_path: Path, log:
 
 def test_mixed_currencies_are_refused(home: Path, log: Path) -> None:
     log.write_text("customer,date,amount,currency\n1,2018-01-01,1,EUR\n2,2018-01-01,1,USD\n")
-    refused(home, log, "Column currency holds EUR, USD; expected one currency")
+    refused(home, log, r"line 3, column currency: USD after EUR \(currencies in all: 2\); expected one")
 
 
 def test_the_time_zone_is_kept_by_later_loads(tmp_path: Path, log: Path) -> None:

@@ -130,7 +130,7 @@ CASES = [
     Case(
         "several currencies",
         "customer_id,date,amount,currency\na,2018-01-01,1,EUR\nb,2018-01-01,1,USD\n",
-        ("Column currency holds EUR, USD; expected one currency",),
+        ("line 3, column currency: USD after EUR", "expected one"),
     ),
 ]
 

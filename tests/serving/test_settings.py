@@ -46,5 +46,5 @@ def test_a_taken_port_is_one_clear_error() -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        with pytest.raises(InputError, match=f"Can't listen on 127.0.0.1:{port} .* choose another"):
+        with pytest.raises(InputError, match=f"Can't listen on 127.0.0.1:{port} .* choose another --port."):
             listen("127.0.0.1", port)
