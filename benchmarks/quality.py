@@ -33,10 +33,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import xgboost as xgb
+from scipy.stats import norm
 
 from benchmarks.shops import CDNOW, OLIST, REPOSITORY, cdnow
 from clv.baselines import ladder
-from clv.bootstrap import Difference, Interval, Outcome, intervals, paired, resample, share
+from clv.bootstrap import LEVEL, Difference, Interval, Outcome, intervals, paired, resample, share
 from clv.home import replacing
 from clv.labels import read_activity
 from clv.models.btyd import BTYDModel
@@ -60,6 +61,7 @@ OURS, REFERENCE, BTYD, ORACLE = "clv run", "reference blend", "BG/NBD alone", "o
 SEEDS = (2027, 2028)
 REPEAT_RATES = (0.03, 0.2, 0.5)
 BAR = 0.95
+ERROR = 1 - LEVEL
 
 DEALS = ("first deal......", "second deal.....", "third deal......")
 """Hash keys (of pandas, 16 characters) by which the reference blend's customers are dealt into other folds."""
@@ -331,7 +333,9 @@ def bars(rows: Sequence[Row]) -> list[str]:
     worse = [f"{one.shop} H {one.horizon_days} {one.cutoff}" for one in logs if one.over[REFERENCE].verdict == "worse"]
     lines = [
         f"- Never worse than the reference blend: {len(logs) - len(worse)} of {len(logs)} cutoffs"
-        + (f"; worse at {', '.join(worse)}" if worse else "")
+        + (f"; worse at {', '.join(worse)}" if worse else ""),
+        f"- With the error of {ERROR:.0%} shared among these {len(logs)} comparisons (Bonferroni), worse at "
+        f"{sum(is_worse_among(one.over[REFERENCE], len(logs)) for one in logs)} of them",
     ]
     if logs and all(one.again for one in logs):
         counts = [sum(one.again[deal].verdict == "worse" for one in logs) for deal in range(len(DEALS))]
@@ -348,6 +352,15 @@ def bars(rows: Sequence[Row]) -> list[str]:
             )
             lines.append(f"- {one.shop}: {one.oracle_share.estimate:.2%} of the oracle's Gini{reached}")
     return lines
+
+
+def is_worse_among(difference: Difference, comparisons: int) -> bool:
+    """Whether a difference is below 0 beyond the chance that so many comparisons have together.
+
+    Its bootstrap distribution is taken for normal: 200 draws know nothing of such small chances.
+    """
+    sd = (difference.high - difference.low) / (2 * norm.ppf((1 + LEVEL) / 2))
+    return bool(difference.estimate < norm.ppf(ERROR / 2 / comparisons) * sd)
 
 
 def level(output: Path, *, quick: bool) -> None:

@@ -10,6 +10,8 @@ import pytest
 
 from benchmarks import record, results
 from benchmarks.bigquery_bytes import by_month
+from benchmarks.quality import is_worse_among
+from clv.bootstrap import Difference
 from clv.contract import read_contract
 from clv.transform import DryRunReport, Scan
 from experiments import cli
@@ -61,6 +63,15 @@ def test_what_a_benchmark_saves_is_what_a_page_shows(tmp_path: Path) -> None:
     assert results.shown(stored, "walking.shoes") == "2"
     assert results.shown(stored, "walking").splitlines()[:3] == ["|  | s |", "|---|---|", "| a mile | 900 |"]
     assert results.shown(stored, "walking").endswith(f"1 core, {stored['walking']['date']}.")
+
+
+@pytest.mark.parametrize(("comparisons", "is_worse"), [(1, True), (2, True), (3, False), (32, False)])
+def test_the_more_is_compared_the_more_a_single_difference_must_be(comparisons: int, is_worse: bool) -> None:
+    """2.3 standard deviations below 0: one tail of it is 0.0107."""
+    sds = 2.3 / 1.959964
+    found = Difference(-sds, -sds - 1, -sds + 1, "worse")
+    assert is_worse_among(found, comparisons) is is_worse
+    assert not is_worse_among(Difference(sds, sds - 1, sds + 1, "better"), comparisons)
 
 
 def test_the_prices_of_the_docs_are_those_of_a_dry_run() -> None:
