@@ -33,7 +33,7 @@ from benchmarks.pipeline import MEBIBYTE, resident
 from benchmarks.record import OUTPUT_HELP, save
 from benchmarks.shops import CDNOW, REPOSITORY, cdnow
 from clv.machine import usable_cores
-from experiments.demo import free_port
+from experiments.servers import free_port
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 PEAK = "app and service in one process, peak"

@@ -25,7 +25,7 @@ from mlflow import MlflowClient
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from experiments.demo import free_port
+from experiments.servers import free_port
 
 IMAGES = Path(__file__).resolve().parent / "images"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")

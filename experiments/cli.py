@@ -624,7 +624,7 @@ def demo(
 def serve(
     context: typer.Context,
     host: Host = "127.0.0.1",
-    port: Port = 8000,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0: any free one.")] = 8000,
 ) -> None:
     """Serve the model in Production over HTTP; its documentation is at /docs."""
     from experiments.servers import serve as start

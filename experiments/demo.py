@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import re
 import shlex
-import socket
 import subprocess
 import sys
 import time
@@ -29,6 +29,8 @@ REPEAT_RATE = 0.2
 HORIZON_DAYS = 90
 TRIALS = 6
 START_SECONDS = 60
+
+_ADDRESS = re.compile(r"API: (http://[^,\s]+),")
 
 
 def demo(workspace: Workspace, *, customers: int) -> dict[str, Any]:
@@ -130,7 +132,7 @@ def question(workspace: Workspace) -> dict[str, Any]:
 
 @contextmanager
 def served(workspace: Workspace) -> Iterator[str]:
-    """The prediction service in a process of its own, on a free port, ready to answer.
+    """The prediction service in a process of its own, on a port of its choice, ready to answer.
 
     Raises
     ------
@@ -138,18 +140,15 @@ def served(workspace: Workspace) -> Iterator[str]:
         If it does not become ready.
     """
     log = workspace.home.logs / "serve.log"
-    port = free_port()
-    url = f"http://127.0.0.1:{port}"
     with log.open("w") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "experiments.cli", "serve", "--port", str(port)],
+            [sys.executable, "-m", "experiments.cli", "serve", "--port", "0"],
             env=environment(workspace),
             stdout=output,
             stderr=subprocess.STDOUT,
         )
         try:
-            _wait_until_ready(url, process, str(log))
-            yield url
+            yield _wait_until_ready(process, log)
         finally:
             process.terminate()
             try:
@@ -159,20 +158,17 @@ def served(workspace: Workspace) -> Iterator[str]:
                 process.wait()
 
 
-def _wait_until_ready(url: str, process: subprocess.Popen[bytes], log: str) -> None:
+def _wait_until_ready(process: subprocess.Popen[bytes], log: Path) -> str:
+    """The address that the service says it listens on, once it answers there."""
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline and process.poll() is None:
+        address = _ADDRESS.search(log.read_text(encoding="utf-8"))
         try:
-            if httpx.get(f"{url}/ready", timeout=2).status_code == httpx.codes.OK:
-                return
+            if address and httpx.get(f"{address[1]}/ready", timeout=2).status_code == httpx.codes.OK:
+                return address[1]
         except httpx.TransportError:
             pass
         time.sleep(0.2)
-    raise UnavailableError(f"The service at {url} did not become ready within {START_SECONDS} s; see {log}.")
-
-
-def free_port() -> int:
-    """A port of this machine that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    if process.poll() is not None:
+        raise UnavailableError(f"The service ended with exit code {process.returncode} before it was ready; see {log}.")
+    raise UnavailableError(f"The service did not become ready within {START_SECONDS} s; see {log}.")

@@ -27,14 +27,17 @@ def environment(workspace: Workspace) -> dict[str, str]:
 
 
 def serve(workspace: Workspace, host: str, port: int) -> None:
-    """Run the prediction service in this process."""
+    """Run the prediction service in this process; port 0 takes any free one."""
+    from serving.server import listen
     from serving.server import serve as run_service
     from serving.settings import ServingSettings
 
     workspace.tracker  # noqa: B018  (so that an empty home gives 503, not a broken store)
-    workspace.console.say(f"API: http://{host}:{port}, its documentation: http://{host}:{port}/docs")
+    bound = listen(host, port)
+    address = f"http://{host}:{bound.getsockname()[1]}"
+    workspace.console.say(f"API: {address}, its documentation: {address}/docs")
     sys.stdout.flush()
-    run_service(ServingSettings.from_environment(environment(workspace)), host=host, port=port)
+    run_service(ServingSettings.from_environment(environment(workspace)), bound)
 
 
 def open_app(workspace: Workspace, host: str, port: int) -> NoReturn:
@@ -66,3 +69,11 @@ def _become(command: list[str], host: str, port: int, workspace: Workspace, **ex
     listen(host, port).close()
     sys.stdout.flush()
     os.execve(sys.executable, [sys.executable, *command], {**environment(workspace), **extra})
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens on, for a server that can't choose one itself."""
+    from serving.server import listen
+
+    with listen("127.0.0.1", 0) as bound:
+        return int(bound.getsockname()[1])

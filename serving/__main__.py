@@ -7,7 +7,7 @@ import os
 import sys
 
 from clv.errors import ClvError
-from serving.server import serve
+from serving.server import listen, serve
 from serving.settings import ServingSettings
 
 
@@ -18,7 +18,7 @@ def main() -> int:
     parser.add_argument("--port", type=int, default=8000, help="port to listen on")
     arguments = parser.parse_args()
     try:
-        serve(ServingSettings.from_environment(os.environ), arguments.host, arguments.port)
+        serve(ServingSettings.from_environment(os.environ), listen(arguments.host, arguments.port))
     except ClvError as error:
         sys.stderr.write(f"Error: {error}\n")
         return error.exit_code

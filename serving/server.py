@@ -96,16 +96,10 @@ def server(app: FastAPI, log_level: str | None = None) -> uvicorn.Server:
     )
 
 
-def serve(settings: ServingSettings, host: str = "127.0.0.1", port: int = 8000) -> None:
-    """Serve until interrupted; requests in flight are then answered before the process ends.
-
-    Raises
-    ------
-    InputError
-        If the address is taken.
-    """
+def serve(settings: ServingSettings, bound: socket.socket) -> None:
+    """Serve on a socket of :func:`listen` until interrupted; requests in flight are then answered."""
     restrict_process()
     collect_seldom()
     log_json()
-    with listen(host, port) as bound:
+    with bound:
         server(create_app(settings)).run(sockets=[bound])
