@@ -151,11 +151,15 @@ def _watch(pid: int, usage: Usage, done: threading.Event) -> None:
     root = psutil.Process(pid)
     while not done.wait(0.1):
         resident = builders = 0
+        commands: dict[int, list[str]] = {}
         with suppress(psutil.Error):
             for process in [root, *root.children(recursive=True)]:
                 with suppress(psutil.Error):  # it has ended since it was listed
+                    commands[process.pid] = process.cmdline()
+                    if commands.get(process.ppid()) == commands[process.pid]:
+                        continue  # about to become another program; until then it has its parent's memory
                     resident += process.memory_info().rss
-                    builders += "experiments.demo_shop" in process.cmdline()
+                    builders += "experiments.demo_shop" in commands[process.pid]
         usage.peak, usage.builders = max(usage.peak, resident), max(usage.builders, builders)
 
 
