@@ -33,7 +33,7 @@ from benchmarks.pipeline import MEBIBYTE, resident
 from benchmarks.record import OUTPUT_HELP, save
 from benchmarks.shops import CDNOW, REPOSITORY, cdnow
 from clv.machine import usable_cores
-from experiments.servers import free_port
+from serving.server import listen
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 PEAK = "app and service in one process, peak"
@@ -78,7 +78,8 @@ class App:
 @contextmanager
 def app(home: Path) -> Iterator[App]:
     """A fresh process of the app, from when it answers."""
-    port = free_port()
+    with listen("127.0.0.1", 0) as bound:
+        port = bound.getsockname()[1]
     url = f"http://127.0.0.1:{port}"
     rest = {name: value for name, value in os.environ.items() if not name.startswith(("CLV_", "MLFLOW_"))}
     command = [sys.executable, "-m", "streamlit", "run", "streamlit_app/app.py", "--server.port", str(port)]

@@ -172,7 +172,7 @@ class _Strengths(NamedTuple):
         return float(np.log(SEASONS[self.season] * COHORTS[self.cohort]))
 
 
-USUAL = _Strengths(level=LEVELS[1], season=LEVELS[1], cohort=1.0)
+_USUAL = _Strengths(level=LEVELS[1], season=LEVELS[1], cohort=1.0)
 
 
 class _Cells:
@@ -260,7 +260,7 @@ def _averaged(cells: _Cells) -> tuple[float, float, float]:
     seen = max(float(cells.spend.sum()), 0.5 * cells.dispersion)
     rate = seen / max(float(cells.exposure[cells.past].sum()), 1.0)
     regression = Regression(cells.effects(), cells.past, cells.spend, cells.exposure * rate)
-    posteriors, dispersion = _fitted(cells, regression, USUAL)
+    posteriors, dispersion = _fitted(cells, regression, _USUAL)
     likely = max(posteriors, key=lambda strengths: posteriors[strengths].log_evidence + strengths.log_odds)
     if likely.log_odds < 0:
         # what usual strengths leave unexplained of an unusual shop was taken for chance

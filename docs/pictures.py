@@ -25,7 +25,7 @@ from mlflow import MlflowClient
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from experiments.servers import free_port
+from serving.server import listen
 
 IMAGES = Path(__file__).resolve().parent / "images"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -65,7 +65,8 @@ def environment(home: Path) -> dict[str, str]:
 @contextmanager
 def server(home: Path, verb: str, health: str) -> Iterator[str]:
     """`clv app` or `clv ui`, from when it answers to the end of the block."""
-    port = free_port()
+    with listen("127.0.0.1", 0) as bound:
+        port = bound.getsockname()[1]
     url = f"http://127.0.0.1:{port}"
     quiet = subprocess.DEVNULL
     with subprocess.Popen(

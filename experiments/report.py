@@ -72,7 +72,7 @@ def added(evaluation: Evaluation) -> dict[str, dict[str, Any]]:
 def what_is_added(facts: Mapping[str, Any]) -> str:
     """The same in words."""
     words = []
-    if all(one["gini"][0] is None for one in facts["added"].values()):
+    if facts["added"] and all(one["gini"][0] is None for one in facts["added"].values()):
         return (
             "What the model adds in Gini can't be told: in the test windows everybody spent the same, so that no order "
             "of the customers is better than another."

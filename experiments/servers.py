@@ -69,11 +69,3 @@ def _become(command: list[str], host: str, port: int, workspace: Workspace, **ex
     listen(host, port).close()
     sys.stdout.flush()
     os.execve(sys.executable, [sys.executable, *command], {**environment(workspace), **extra})
-
-
-def free_port() -> int:
-    """A port of this machine that nobody listens on, for a server that can't choose one itself."""
-    from serving.server import listen
-
-    with listen("127.0.0.1", 0) as bound:
-        return int(bound.getsockname()[1])

@@ -131,7 +131,7 @@ class Holder:
 
     def _load(self, version: Version) -> ServedModel:
         try:
-            predictor, folder = self._registry.load(version)
+            predictor, folder, files = self._registry.load(version)
         except ClvError:
             raise
         except Exception as error:
@@ -148,6 +148,7 @@ class Holder:
             version=version,
             predictor=predictor,
             folder=folder,
+            files=files,
             reader=CustomerReader(predictor.about["contract"]),
             coder=Coder(predictor.encoder),
             forest=compiled(predictor),

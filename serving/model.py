@@ -18,7 +18,7 @@ from clv.predictor import Parts
 from serving.customers import Coder
 from serving.forest import FEWEST, BitForest
 from serving.helpers import Helpers
-from serving.registry import Version
+from serving.registry import ModelFiles, Version
 from serving.schemas import CustomerReader
 
 if TYPE_CHECKING:
@@ -45,7 +45,9 @@ class ServedModel:
     predictor
         The native model.
     folder
-        Its files.
+        With its card and figures.
+    files
+        Keeps the folder on the disk.
     reader
         Checks request bodies against its contract.
     coder
@@ -59,6 +61,7 @@ class ServedModel:
     version: Version
     predictor: Predictor
     folder: Path
+    files: ModelFiles
     reader: CustomerReader
     coder: Coder
     forest: BitForest | None

@@ -10,7 +10,7 @@ import re
 import shutil
 import tempfile
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -84,13 +84,33 @@ class Version:
     changed_at: datetime | None = None
 
 
-@dataclass(frozen=True)
-class _Copy:
-    """A version's files on this machine, and what removes them; what is left of them goes with the process."""
+class ModelFiles:
+    """A version's files, copied to this machine; they are removed when nobody holds this object any more.
 
-    uri: str
-    path: str
-    remove: Callable[[], object]
+    Attributes
+    ----------
+    uri
+        Names the version.
+    path
+        What MLflow loads.
+
+    Raises
+    ------
+    UnavailableError
+        If they can't be had.
+    """
+
+    def __init__(self, uri: str) -> None:
+        from mlflow.artifacts import download_artifacts
+        from mlflow.exceptions import MlflowException
+
+        self.uri = uri
+        try:
+            folder = tempfile.mkdtemp(prefix="clv-model-")
+            weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+            self.path = Path(download_artifacts(artifact_uri=uri, dst_path=folder))
+        except (MlflowException, OSError) as error:
+            raise UnavailableError(f"The files of {uri} can't be had: {first_line(error)}") from error
 
 
 class Registry:
@@ -107,7 +127,7 @@ class Registry:
     def __init__(self, tracking_uri: str, model_uri: str) -> None:
         self.tracking_uri = tracking_uri
         self.model_uri = model_uri
-        self._fetched: _Copy | None = None
+        self._fetched: ModelFiles | None = None
 
     def resolve(self) -> Version:
         """The version behind the URI now.
@@ -162,10 +182,10 @@ class Registry:
         except MlflowException as error:
             raise UnavailableError(f"The registry can't be asked: {first_line(error)}") from error
 
-    def load(self, version: Version) -> tuple[Predictor, Path]:
-        """The native predictor of a version, unwrapped from the pyfunc once, and a copy of its files.
+    def load(self, version: Version) -> tuple[Predictor, Path, ModelFiles]:
+        """The native predictor of a version, unwrapped from the pyfunc once, its folder, and what keeps that there.
 
-        The copy is gone when the predictor is.
+        The files are fetched once, as loading may be tried again.
 
         Raises
         ------
@@ -177,25 +197,11 @@ class Registry:
         # MLflow follows a registered model to its files by its global stores, whatever it is passed.
         mlflow.set_tracking_uri(self.tracking_uri)
         mlflow.set_registry_uri(self.tracking_uri)
-        copy = self._copy(version)
-        model = mlflow.pyfunc.load_model(copy.path, suppress_warnings=True).unwrap_python_model()
-        weakref.finalize(model.predictor, copy.remove)
-        return model.predictor, Path(model.folder)
-
-    def _copy(self, version: Version) -> _Copy:
-        """The files of a version, fetched once: loading may be tried again."""
-        from mlflow.artifacts import download_artifacts
-        from mlflow.exceptions import MlflowException
-
-        if self._fetched is None or self._fetched.uri != version.uri or not Path(self._fetched.path).exists():
-            try:
-                folder = tempfile.mkdtemp(prefix="clv-model-")
-                remove = weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
-                path = download_artifacts(artifact_uri=version.uri, dst_path=folder)
-                self._fetched = _Copy(version.uri, path, remove)
-            except (MlflowException, OSError) as error:
-                raise UnavailableError(f"The files of {version.uri} can't be had: {first_line(error)}") from error
-        return self._fetched
+        if self._fetched is None or self._fetched.uri != version.uri or not self._fetched.path.exists():
+            self._fetched = ModelFiles(version.uri)
+        files = self._fetched
+        model = mlflow.pyfunc.load_model(str(files.path), suppress_warnings=True).unwrap_python_model()
+        return model.predictor, Path(model.folder), files
 
     def record(self, version: Version) -> Record:
         """Metrics of a version's run and the record of promotions beside it.

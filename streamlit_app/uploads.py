@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import re
 import zlib
@@ -107,24 +108,24 @@ def read(name: str, content: bytes) -> pd.DataFrame:
         If it can't be read; in plain words.
     """
     if content.startswith(_PARQUET):
-        return read_parquet(content)
+        return _read_parquet(content)
     if content.startswith(_EXCEL):
         raise InputError(f"{name} looks like an Excel workbook; save its sheet as CSV UTF-8 and upload that.")
-    return read_csv(_unpacked(content) if content.startswith(_GZIP) else content)
+    return _read_csv(_unpacked(content) if content.startswith(_GZIP) else content)
 
 
 def _unpacked(content: bytes) -> bytes:
-    reader = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
     try:
-        unpacked = reader.decompress(content, _MOST_BYTES)
-    except zlib.error:
+        with gzip.open(io.BytesIO(content)) as packed:
+            unpacked = packed.read(_MOST_BYTES + 1)
+    except (OSError, EOFError, zlib.error):
         raise InputError("The file looks like gzip but is damaged; pack and upload it again.") from None
-    if reader.unconsumed_tail:
+    if len(unpacked) > _MOST_BYTES:
         raise InputError(f"The file is larger than {_MOST_BYTES // 10**6} MB once unpacked; split it by customer.")
     return unpacked
 
 
-def read_parquet(content: bytes) -> pd.DataFrame:
+def _read_parquet(content: bytes) -> pd.DataFrame:
     """Read a Parquet file, every value as text; columns of lists and the like are left out.
 
     Raises
@@ -156,7 +157,7 @@ def _as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return column.cast(pa.string())
 
 
-def read_csv(content: bytes) -> pd.DataFrame:
+def _read_csv(content: bytes) -> pd.DataFrame:
     """Read a CSV, every value as text, empty as missing.
 
     Raises

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-ROOMS = ("clv", "experiments", "serving")
+ROOMS = ("clv", "experiments", "serving", "streamlit_app")
 MODULES = sorted(
     ".".join(path.relative_to(REPOSITORY).with_suffix("").parts)
     for room in ROOMS

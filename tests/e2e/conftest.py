@@ -156,7 +156,8 @@ def _watch(pid: int, usage: Usage, done: threading.Event) -> None:
             for process in [root, *root.children(recursive=True)]:
                 with suppress(psutil.Error):  # it has ended since it was listed
                     commands[process.pid] = process.cmdline()
-                    if commands.get(process.ppid()) == commands[process.pid]:
+                    is_new = time.time() - process.create_time() < 0.5
+                    if is_new and commands.get(process.ppid()) == commands[process.pid]:
                         continue  # about to become another program; until then it has its parent's memory
                     resident += process.memory_info().rss
                     builders += "experiments.demo_shop" in commands[process.pid]

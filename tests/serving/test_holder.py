@@ -12,6 +12,7 @@ import duckdb
 import httpx
 import pytest
 
+from clv.errors import UnavailableError
 from serving.features import FeatureStore
 from serving.holder import Holder
 from serving.registry import Registry, Version
@@ -213,7 +214,7 @@ class Fails:
         self.loads += 1
         if self.error:
             raise self.error
-        return self.predictor, Path()
+        return self.predictor, Path(), None
 
 
 PASSING = [OSError(28, "No space left on device"), MemoryError(), duckdb.OutOfMemoryException("no memory")]
@@ -252,15 +253,33 @@ def test_what_is_wrong_with_a_version_stays(predictor, error: Exception) -> None
     assert "can't be loaded" in holder.state.refused.reason
 
 
-def test_versions_that_are_no_longer_served_leave_no_copies(registry, tmp_path: Path, monkeypatch) -> None:
-    """MLflow itself holds on to the model it loaded last."""
+def test_files_stay_as_long_as_they_are_served_and_no_longer(registry, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    for _ in range(3):
-        asked = Registry(registry.settings.tracking_uri, "models:/clv/Production")
-        _, folder = asked.load(asked.resolve())
-        assert (folder / "model.json").exists()
-        gc.collect()
-        assert [folder.is_relative_to(copy) for copy in tmp_path.iterdir()] == [True]
+    asked = Registry(registry.settings.tracking_uri, "models:/clv/Production")
+    given_up, _, _ = asked.load(asked.resolve())
+    _, folder, files = asked.load(asked.resolve())
+    del given_up, asked
+    gc.collect()
+    assert (folder / "model.json").exists()
+    del files
+    gc.collect()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_version_that_can_not_be_had_leaves_nothing(registry, tmp_path: Path, monkeypatch) -> None:
+    import mlflow
+
+    def broken(*, artifact_uri: str, dst_path: str) -> str:
+        (Path(dst_path) / "half").touch()
+        raise OSError("The line is dead.")
+
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr(mlflow.artifacts, "download_artifacts", broken)
+    asked = Registry(registry.settings.tracking_uri, "models:/clv/Production")
+    with pytest.raises(UnavailableError, match="The line is dead"):
+        asked.load(asked.resolve())
+    gc.collect()
+    assert not list(tmp_path.iterdir())
 
 
 def test_files_are_fetched_once_however_often_they_fail(registry, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -56,6 +56,14 @@ def test_a_parquet_file_is_read_as_its_csv_would_be() -> None:
     assert read.iloc[1].isna().all()
 
 
+def test_a_packed_file_is_read_whole_or_not_at_all() -> None:
+    head, more = b"customer_id,date,amount\n1,2018-03-01,5\n", b"2,2018-03-01,5\n" * 1_000
+    joined = gzip.compress(head) + gzip.compress(more)
+    assert len(uploads.read("log.csv.gz", joined)) == 1_001
+    with pytest.raises(InputError, match="looks like gzip but is damaged"):
+        uploads.read("log.csv.gz", gzip.compress(head + more)[:-20])
+
+
 def test_what_is_packed_too_large_is_refused_before_it_fills_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(uploads, "_MOST_BYTES", 30)
     monkeypatch.setattr(uploads, "_MOST_ROWS", 2)
@@ -114,7 +122,7 @@ def test_a_decimal_point_among_commas_is_refused_not_multiplied() -> None:
 
 
 def test_ids_are_read_verbatim() -> None:
-    assert uploads.read_csv(b"\xef\xbb\xbfid,n\r\n00001,NA\r\nnull,\r\n")["id"].tolist() == ["00001", "null"]
+    assert uploads.read("log.csv", b"\xef\xbb\xbfid,n\r\n00001,NA\r\nnull,\r\n")["id"].tolist() == ["00001", "null"]
 
 
 def test_incomplete_features_are_named() -> None:
@@ -124,7 +132,7 @@ def test_incomplete_features_are_named() -> None:
 
 
 def test_a_log_in_columns_of_spaces_is_read() -> None:
-    log = uploads.read_csv(b" customer_id  date number_of_cds  dollar_value\r\n 00001 19970101  1   11.77\r\n")
+    log = uploads.read("log.csv", b" customer_id  date number_of_cds  dollar_value\r\n 00001 19970101  1   11.77\r\n")
     assert log.to_dict("records") == [
         {"customer_id": "00001", "date": "19970101", "number_of_cds": "1", "dollar_value": "11.77"}
     ]
@@ -205,7 +213,7 @@ def test_a_column_without_any_date_is_refused(times: tuple, says: str) -> None:
 
 @pytest.mark.parametrize("end", [",", ",,", ", "])
 def test_delimiters_at_the_end_of_rows_shift_nothing(end: str) -> None:
-    log = uploads.read_csv(f"customer,date,amount\n00001,2018-03-01,5{end}\n,2018-04-01,6{end}\n".encode())
+    log = uploads.read("log.csv", f"customer,date,amount\n00001,2018-03-01,5{end}\n,2018-04-01,6{end}\n".encode())
     assert log.columns.tolist() == ["customer", "date", "amount"]
     assert log.index.tolist() == [0, 1]
     assert log.fillna("").values.tolist() == [["00001", "2018-03-01", "5"], ["", "2018-04-01", "6"]]
@@ -218,4 +226,4 @@ def test_a_column_is_one_thing_only() -> None:
 
 def test_more_values_than_columns_are_refused() -> None:
     with pytest.raises(InputError, match="The rows hold 4 values, but the header names 3 columns"):
-        uploads.read_csv(b"customer,date,amount\n1,2018-03-01,5,x\n2,2018-04-01,6,\n")
+        uploads.read("log.csv", b"customer,date,amount\n1,2018-03-01,5,x\n2,2018-04-01,6,\n")
