@@ -164,14 +164,17 @@ def load(
         with (
             warehouse.loading(
                 former=SOURCES[source].REPLACED_BY if append and previous is not None else None, workspace=workspace
-            ) as next_file,
-            DuckDBWarehouse(next_file, settings.threads, settings.memory_limit).connect(read_only=False) as connection,
+            ) as next_tables,
+            DuckDBWarehouse(next_tables.path, settings.threads, settings.memory_limit).connect(
+                read_only=False
+            ) as connection,
         ):
             connection.execute(f"set temp_directory = {literal(str(workspace / 'spilled'))}")
             connection.execute("create schema if not exists raw")
             if source == "olist":
                 found = olist.find(paths, workspace)
-                loaded, notes = olist.write(connection, found, settings.max_null_share, tomorrow, tell)
+                loaded, notes, plain = olist.write(connection, found, settings.max_null_share, tomorrow, tell)
+                next_tables.plain.update(plain)
                 currency = None
             else:
                 logs = transactions.find(paths, workspace)
@@ -184,6 +187,7 @@ def load(
             tell("recording what was loaded")
             _record_files(connection, source, loaded)
             shop, total_amount, unused, strays = _record_shop(connection, source, currency, time_zone, previous)
+    notes = [*notes, *next_tables.notes]
     if strays:
         notes = [*notes, strays]
     if unused:

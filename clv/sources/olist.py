@@ -12,7 +12,7 @@ import duckdb
 from clv.errors import InputError
 from clv.sources import files, values
 from clv.sources.files import RawFile
-from clv.sources.tables import Loaded, count, csv_errors, csv_rows, line_of, quoted, read_header
+from clv.sources.tables import Loaded, count, csv_errors, csv_rows, line_of, literal, quoted, read_header
 
 Kind = Literal["text", "integer", "money", "double", "time"]
 
@@ -29,6 +29,14 @@ _PARSERS: dict[str, Callable[[str], str]] = {
     "double": values.double,
     "time": values.local_time,
 }
+_PLAIN = {
+    "text": r"[^\x00-\x20]([^\x00-\x1f]*[^\x00-\x20])?",
+    "integer": r"-?\d+",
+    "money": r"-?\d+(\.\d{1,4})?",
+    "double": r"-?\d+(\.\d+)?",
+    "time": r"\d{4}-\d{2}-\d{2} \d{2}:\d{2}:\d{2}",
+}
+"""How each kind is written where no two readers of CSV disagree, as they do on outer blanks, ``""`` and line breaks."""
 
 
 @dataclass(frozen=True)
@@ -339,7 +347,7 @@ def write(
     max_null_share: float,
     tomorrow: str,
     progress: Callable[[str], None],
-) -> tuple[list[Loaded], list[str]]:
+) -> tuple[list[Loaded], list[str], dict[str, Path]]:
     """Check the files and write them to the raw schema, over the rows they replace there.
 
     Parameters
@@ -358,7 +366,8 @@ def write(
     Returns
     -------
     tuple
-        What became of each file, and what was accepted but is worth knowing.
+        What became of each file, what was accepted but is worth knowing, and by table the files that say just what the
+        table says (no row was dropped), whoever reads them.
 
     Raises
     ------
@@ -367,6 +376,7 @@ def write(
     """
     loaded: list[Loaded] = []
     notes: list[str] = []
+    plain: dict[str, Path] = {}
     for table in TABLES:
         connection.execute(f"create table if not exists raw.{table.name} ({_definition(table)})")
         file = found.get(table.file)
@@ -374,13 +384,15 @@ def write(
             notes.append(f"{table.file} is not there; it is optional and its table is empty.")
             continue
         progress(f"reading {file.name}")
-        rows = _stage(connection, table, file)
+        rows, is_plain = _stage(connection, table, file)
         dropped = _drop_incomplete(connection, table, file, rows, max_null_share)
         if table.name == "olist_orders":
             _check_dates(connection, file, tomorrow)
         _check_key(connection, table, file)
         orphaned = _drop_children(connection, table)
         loaded.append(Loaded(table.name, file.name, rows, dropped + orphaned, file.sha256))
+        if is_plain and not dropped + orphaned:
+            plain[table.name] = file.path
         if dropped:
             notes.append(f"{file.name}: rows without {' or '.join(table.required)}, which were dropped: {dropped:,}.")
         if orphaned:
@@ -392,15 +404,21 @@ def write(
     for table in TABLES:
         if table.file in found:
             _check_parents(connection, table, found[table.file])
-    return loaded, notes + _judge_oddities(connection)
+    return loaded, notes + _judge_oddities(connection), plain
 
 
 def _definition(table: Table) -> str:
     return ", ".join(f"{name} {_TYPES[kind]}" for name, kind in table.columns.items())
 
 
-def _stage(connection: duckdb.DuckDBPyConnection, table: Table, file: RawFile) -> int:
-    """Read the file as text, check the types, keep typed rows with their position; return their number."""
+def _stage(connection: duckdb.DuckDBPyConnection, table: Table, file: RawFile) -> tuple[int, bool]:
+    """Read the file as text, check the types, keep typed rows with their position.
+
+    Returns
+    -------
+    tuple
+        The number of rows, and whether the file has the table's columns alone, in plain writing.
+    """
     header = read_header(file)
     missing = [name for name in table.columns if name not in header]
     if missing:
@@ -419,11 +437,21 @@ def _stage(connection: duckdb.DuckDBPyConnection, table: Table, file: RawFile) -
         raise InputError(f"{file.name} has a header but no rows; expected at least one.")
     _check_types(connection, table, file)
     typed = ", ".join(
-        name if kind == "text" else f"{_PARSERS[kind](name)} as {name}" for name, kind in table.columns.items()
+        f"nullif({name}, '') as {name}" if kind == "text" else f"{_PARSERS[kind](name)} as {name}"
+        for name, kind in table.columns.items()
     )
     connection.execute(f"create temp table next_{table.name} as select rowid as position, {typed} from text_rows")
+    is_plain = header == list(table.columns) and not _count_unusual(connection, table)
     connection.execute("drop table text_rows")
-    return rows
+    return rows, is_plain
+
+
+def _count_unusual(connection: duckdb.DuckDBPyConnection, table: Table) -> int:
+    """Rows with a value that isn't in plain writing."""
+    unusual = " or ".join(
+        f"not regexp_full_match({name}, {literal(_PLAIN[kind])})" for name, kind in table.columns.items()
+    )
+    return count(connection, f"select count(*) from text_rows where {unusual}")
 
 
 def _check_types(connection: duckdb.DuckDBPyConnection, table: Table, file: RawFile) -> None:

@@ -57,11 +57,14 @@ def read_header(file: RawFile, delimiter: str = ",") -> list[str]:
 
 
 def csv_rows(file: RawFile, width: int, delimiter: str = ",") -> str:
-    """SQL relation of the rows of a CSV file below its header; all text, columns ``c0``, ``c1`` and so on."""
+    """SQL relation of the rows of a CSV file below its header; all text, columns ``c0``, ``c1`` and so on.
+
+    What is empty is NULL, and an empty text if it is in quotes.
+    """
     columns = ", ".join(f"'c{position}': 'varchar'" for position in range(width))
     return (
         f"read_csv({literal(str(file.path))}, auto_detect = false, header = true, delim = {literal(delimiter)}, "
-        f"quote = '\"', escape = '\"', columns = {{{columns}}})"
+        f"quote = '\"', escape = '\"', allow_quoted_nulls = false, columns = {{{columns}}})"
     )
 
 

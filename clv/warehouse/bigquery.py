@@ -23,7 +23,7 @@ import duckdb
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from google.api_core.exceptions import NotFound
+from google.api_core.exceptions import BadRequest, NotFound
 from google.cloud import bigquery
 from google.cloud.bigquery_storage_v1 import types as storage
 
@@ -31,7 +31,7 @@ from clv.errors import InputError
 from clv.settings import Settings
 from clv.sources.tables import literal
 from clv.warehouse.google import Clients, clear_errors, make_clients
-from clv.warehouse.protocol import SCHEMAS, SHOP_SCHEMAS
+from clv.warehouse.protocol import SCHEMAS, SHOP_SCHEMAS, NextTables
 
 LABELS = {"project": "clv"}
 _TABLE_NAME = re.compile(rf"\b({'|'.join(SCHEMAS)})\.(\w+)")
@@ -254,19 +254,39 @@ class BigQueryWarehouse:
                 retry=self._retry
             )
 
+    def _load_file(self, table_id: str, path: Path, columns: pa.Schema, row_count: int) -> bool:
+        """Let BigQuery read a CSV file as it lies; answers whether it finds so many rows."""
+        configuration = bigquery.LoadJobConfig(
+            source_format=bigquery.SourceFormat.CSV,
+            skip_leading_rows=1,
+            schema=_fields(columns),
+            write_disposition=bigquery.WriteDisposition.WRITE_TRUNCATE,
+            labels=LABELS,
+        )
+        with path.open("rb") as file:
+            job = self.clients.rest.load_table_from_file(file, table_id, job_config=configuration)
+        try:
+            job.result(retry=self._retry)
+        except BadRequest:
+            return False
+        return bool(job.output_rows == row_count)
+
     @contextmanager
-    def loading(self, *, former: Mapping[str, str] | None, workspace: Path) -> Iterator[Path]:
+    def loading(self, *, former: Mapping[str, str] | None, workspace: Path) -> Iterator[NextTables]:
         """Yield a local file for the next ``raw`` tables, and put them in the place of today's all together.
 
-        Of tables to which something is added only the rows that are new are uploaded, with those that they replace.
-        What fails before the transaction changes nothing. What was derived from the former tables is dropped after it.
+        A plain file is uploaded as it lies, of other tables the checked rows are; of tables to which something is added
+        only the rows that are new, with those that they replace. What fails before the transaction changes nothing.
+        What was derived from the former tables is dropped after it.
         """
         path = workspace / "next.duckdb"  # DuckDB calls the catalog so: no schema may have that name
         before = workspace / "before.duckdb"
         if former is not None:
             self._fetch_raw(before)
             shutil.copyfile(before, path)
-        yield path
+        next_tables = NextTables(path)
+        yield next_tables
+        plain = next_tables.plain if former is None else {}
         with self._local(path) as connection, clear_errors(self.address):
             names = _raw_tables(connection, "next")
             if former is None:
@@ -281,9 +301,18 @@ class BigQueryWarehouse:
             suffix = f"__{uuid.uuid4().hex[:8]}"
             try:
                 for change in changes:
-                    reader = connection.sql(change.rows).to_arrow_reader()
-                    self._make_tables(change.table, suffix, reader.schema)
-                    self._load(self.table_id("raw", change.table + suffix), reader, reader.schema)
+                    columns = connection.sql(f"select * from ({change.rows}) limit 0").to_arrow_table().schema
+                    self._make_tables(change.table, suffix, columns)
+                    taker = self.table_id("raw", change.table + suffix)
+                    if file := plain.get(change.table):
+                        [(row_count,)] = connection.execute(f"select count(*) from ({change.rows})").fetchall()
+                        if self._load_file(taker, file, columns, row_count):
+                            continue
+                        next_tables.notes.append(
+                            f"{file.name}: BigQuery did not find the {row_count:,} rows that were checked, so those "
+                            "were uploaded."
+                        )
+                    self._load(taker, connection.sql(change.rows).to_arrow_reader(), columns)
                 self._run(_transaction([statement for change in changes for statement in change.statements(suffix)]))
             finally:
                 for change in changes:

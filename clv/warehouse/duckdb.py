@@ -23,7 +23,7 @@ from clv.machine import usable_cores
 from clv.settings import Settings
 from clv.sources.tables import literal
 from clv.spill import spill_folder
-from clv.warehouse.protocol import SCHEMAS
+from clv.warehouse.protocol import SCHEMAS, NextTables
 
 
 class DuckDBWarehouse:
@@ -164,10 +164,10 @@ class DuckDBWarehouse:
             connection.execute(f"create or replace table {schema}.{table} as select * from batches")
 
     @contextmanager
-    def loading(self, *, former: Mapping[str, str] | None, workspace: Path) -> Iterator[Path]:
+    def loading(self, *, former: Mapping[str, str] | None, workspace: Path) -> Iterator[NextTables]:
         """Yield the next version of the file: a copy, or an empty one; it takes the place of this one on success."""
         with self.replacing(from_copy=former is not None) as next_file:
-            yield next_file
+            yield NextTables(next_file)
 
     def erase(
         self, marks: Mapping[str, Sequence[str]], updates: Sequence[str] = (), schemas: Sequence[str] = SCHEMAS

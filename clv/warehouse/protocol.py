@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -19,6 +20,25 @@ written by the prediction service."""
 
 PREDICTION_LOG = ("serving", "prediction_log")
 """The table in which services log what they have answered, where the warehouse is BigQuery."""
+
+
+@dataclass(frozen=True)
+class NextTables:
+    """The next ``raw`` tables, while they are being written.
+
+    Attributes
+    ----------
+    path
+        The DuckDB file that takes them.
+    plain
+        By table, a CSV file that says what the table says, whoever reads it; for a warehouse that reads files itself.
+    notes
+        What the warehouse has to say once the tables are its own.
+    """
+
+    path: Path
+    plain: dict[str, Path] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
 
 class Warehouse(Protocol):
@@ -46,8 +66,8 @@ class Warehouse(Protocol):
     def write_table(self, schema: str, table: str, batches: Iterable[pa.RecordBatch], columns: pa.Schema) -> None:
         """Create the table from Arrow batches, in the place of the former one; on failure that one stays."""
 
-    def loading(self, *, former: Mapping[str, str] | None, workspace: Path) -> AbstractContextManager[Path]:
-        """Yield a DuckDB file for the next ``raw`` tables; when the block ends well they are the warehouse's.
+    def loading(self, *, former: Mapping[str, str] | None, workspace: Path) -> AbstractContextManager[NextTables]:
+        """Yield what takes the next ``raw`` tables; when the block ends well they are the warehouse's.
 
         With `former` the file holds today's tables, to add to; it names the column by which rows of a table replace
         others, for tables that have one. Without, the file is empty and what was derived from the former tables goes

@@ -5,7 +5,10 @@ datasets of that name with a random suffix, which are deleted afterwards.
 """
 
 import datetime as dt
+import io
 import os
+import re
+import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -16,11 +19,13 @@ from types import SimpleNamespace
 import pandas as pd
 import pyarrow as pa
 import pytest
+from google.cloud.bigquery import Client
 
 from clv.errors import InputError, UnavailableError
 from clv.load import LoadReport, load, read_shop
 from clv.settings import Settings
 from clv.snapshots import read_shop as read_marts
+from clv.sources.olist import TABLES
 from clv.synth import write_shop
 from clv.transform import transform
 from clv.warehouse import SCHEMAS, DuckDBWarehouse, open_warehouse
@@ -99,6 +104,87 @@ def test_every_raw_table_holds_what_duckdb_holds(warehouse, embedded) -> None:
 
 def plain(row: tuple) -> tuple:
     return tuple(value.normalize() if isinstance(value, Decimal) else value for value in row)
+
+
+@pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple]:
+    """What each load job from now on is given, by table: its settings and its file."""
+    given: dict[str, tuple] = {}
+    upload = Client.load_table_from_file
+
+    def watched(self, file, table, *, job_config, **options):
+        given[table.split(".")[-1].split("__")[0]] = job_config, file.read()
+        file.seek(0)
+        return upload(self, file, table, job_config=job_config, **options)
+
+    monkeypatch.setattr(Client, "load_table_from_file", watched)
+    return given
+
+
+def test_csv_files_go_up_as_they_lie_with_a_schema(settings, loaded, files, sent) -> None:
+    """But for the reviews, whose comments have line breaks, and the optional file that isn't there."""
+    load(settings, files, source="olist", today=TODAY)
+    formats = {table: configuration.source_format for table, (configuration, _) in sent.items()}
+    typed = {"olist_order_reviews", "olist_geolocation"}
+    assert {table for table, kind in formats.items() if kind != "CSV"} == {*typed, "loads", "shop"}
+    for table in (table for table in TABLES if table.name not in typed):
+        configuration, content = sent[table.name]
+        assert content == (files / table.file).read_bytes()
+        assert [field.name for field in configuration.schema] == list(table.columns)
+        assert not configuration.autodetect
+
+
+ODD = {
+    "columns in another order": lambda text: re.sub("(?m)^([^,\n]*),([^,\n]*)(.*)$", r"\2,\1\3", text),
+    "one column more": lambda text: re.sub("(?m)$", ",x", text.strip()),
+    "outer blanks": lambda text: re.sub('"?credit_card"?', "credit_card ", text, count=1),
+    "an empty text in quotes": lambda text: re.sub('"?credit_card"?', '""', text, count=1),
+    "a line break": lambda text: re.sub('"?credit_card"?', '"credit\ncard"', text, count=1),
+    "groups of thousands": lambda text: re.sub(r",\d+\.\d+$", ',"1,234.50"', text, count=1, flags=re.MULTILINE),
+    "more decimals than are kept": lambda text: re.sub(r"\.\d+$", ".123456", text, count=1, flags=re.MULTILINE),
+    "a sign": lambda text: re.sub(r",(\d+\.\d+)$", r",+\1", text, count=1, flags=re.MULTILINE),
+}
+"""What may happen to payments that no two readers of CSV need take for the same."""
+
+
+@pytest.mark.parametrize("change", ODD.values(), ids=ODD)
+def test_a_file_with_anything_odd_goes_up_as_it_was_checked(settings, files, sent, tmp_path: Path, change) -> None:
+    shutil.copytree(files, tmp_path / "shop")
+    payments = tmp_path / "shop" / "olist_order_payments_dataset.csv"
+    payments.write_text(change(before := payments.read_text()))
+    assert payments.read_text() != before
+    embedded = Settings(home=tmp_path / "embedded", threads=2, max_null_share=0.1)
+    settings = settings.model_copy(update={"home": tmp_path / "home", "max_null_share": 0.1})
+    for where in (embedded, settings):
+        load(where, tmp_path / "shop", source="olist", today=TODAY)
+    assert sent["olist_order_payments"][0].source_format == "PARQUET"
+    assert sent["olist_orders"][0].source_format == "CSV"
+    sql = "select * from raw.olist_order_payments"
+    ours, theirs = (open_warehouse(where).query(sql) for where in (settings, embedded))
+    assert [plain(row) for row in rows(ours)] == [plain(row) for row in rows(theirs)]
+
+
+@pytest.mark.parametrize(
+    "broken", [lambda content: content + b"1,2\n", lambda content: content[: content.rindex(b'"c')]]
+)
+def test_a_file_that_bigquery_reads_otherwise_goes_up_as_it_was_checked(
+    settings, files, embedded, monkeypatch: pytest.MonkeyPatch, broken
+) -> None:
+    upload = Client.load_table_from_file
+
+    def other(self, file, table, *, job_config, **options):
+        if "olist_orders" in table and job_config.source_format == "CSV":
+            file = io.BytesIO(broken(file.read()))
+        return upload(self, file, table, job_config=job_config, **options)
+
+    monkeypatch.setattr(Client, "load_table_from_file", other)
+    report = load(settings, files, source="olist", today=TODAY)
+    assert [note for note in report.notes if "BigQuery" in note] == [
+        f"olist_orders_dataset.csv: BigQuery did not find the {report.orders:,} rows that were checked, so those were "
+        "uploaded."
+    ]
+    sql = "select * from raw.olist_orders"
+    assert rows(open_warehouse(settings).query(sql)) == rows(embedded.query(sql))
 
 
 def test_columns_have_the_types_we_said_not_guessed_ones(warehouse) -> None:
@@ -213,14 +299,14 @@ def batch_of(columns: dict[str, object]) -> tuple[list[pa.RecordBatch], pa.Schem
 def test_a_load_that_fails_leaves_all_tables_as_they_were(warehouse, settings, files, monkeypatch, where) -> None:
     before, contents = tables(warehouse), rows(warehouse.query("select * from raw.loads"))
     if where == "loading":
-        whole, count = BigQueryWarehouse._load, iter(range(100))
+        whole, count = Client.load_table_from_file, iter(range(100))
 
-        def load_some(self, *arguments):
+        def load_some(self, *arguments, **options):
             if next(count) == 3:
                 raise ConnectionError("gone")
-            whole(self, *arguments)
+            return whole(self, *arguments, **options)
 
-        monkeypatch.setattr(BigQueryWarehouse, "_load", load_some)
+        monkeypatch.setattr(Client, "load_table_from_file", load_some)
     else:
         from clv.warehouse import bigquery
 

@@ -161,12 +161,17 @@ def _select(path: Path, details: dict[str, Any]) -> str:
         delimiter = details.get("fieldDelimiter") or ","
         relation = (
             f"read_csv('{path}', auto_detect=false, header=false, skip={skip}, columns={{{columns}}}, "
-            f"delim='{delimiter}', quote='\"', escape='\"', nullstr='never null')"
+            f"delim='{delimiter}', quote='\"', escape='\"', allow_quoted_nulls=false)"
         )
         values = {
             f["name"]: quoted(f["name"]) if f["type"] == "STRING" else f"nullif({quoted(f['name'])}, '')"
             for f in fields
         }
+        if not details.get("allowQuotedNewlines"):
+            values = {
+                name: f"case when contains({quoted(name)}, chr(10)) then error('a quoted line break') else {value} end"
+                for name, value in values.items()
+            }
     casts = ", ".join(f"{values[f['name']]}::{duckdb_type(f)} as {quoted(f['name'])}" for f in fields)
     return f"select {casts} from {relation}"
 
