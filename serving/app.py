@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 from fastapi import Depends, FastAPI
 from fastapi.middleware.cors import CORSMiddleware
+from fastapi_offline import FastAPIOffline
 
 from clv import __version__
 from serving import openapi, problems
@@ -51,7 +52,8 @@ def create_app(settings: ServingSettings) -> FastAPI:
         yield
         service.stop()
 
-    app = FastAPI(
+    app = FastAPIOffline(
+        redoc_url=None,
         title="Customer lifetime value",
         version=__version__,
         description="What each customer will spend in the next days, by the model in Production.",
