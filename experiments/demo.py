@@ -16,6 +16,7 @@ import httpx
 
 from clv.errors import UnavailableError
 from clv.money import money
+from clv.settings import Settings
 from clv.snapshots import read_snapshots
 from clv.synth import write_shop
 from experiments.run import run
@@ -50,8 +51,7 @@ def demo(workspace: Workspace, *, customers: int) -> dict[str, Any]:
         + (f"; the gate refused version {result.trained.version}: {result.refused}" if result.refused else "")
     )
     console.say(_told(answer) if answer else "So nothing is served yet; predictions are by the best baseline.")
-    home = workspace.settings.home
-    clv = ("" if home == Path(".clv").absolute() else f"CLV_HOME={shlex.quote(str(home))} ") + ".venv/bin/clv"
+    clv = called(workspace.settings)
     console.say(
         f"\n{result.scored.summary}\nPredictions of all {result.scored.customers:,} customers: {result.scored.path}\n"
         f"Done in {time.monotonic() - started:.0f} s. The shop is synthetic. Now explore:\n"
@@ -60,6 +60,15 @@ def demo(workspace: Workspace, *, customers: int) -> dict[str, Any]:
         f"  {clv} app     Streamlit                       http://127.0.0.1:8501"
     )
     return {"version": result.trained.version, "answer": answer, "evaluation": result.trained.facts}
+
+
+def called(settings: Settings) -> str:
+    """How a shell calls `clv` on this home and warehouse."""
+    usual = Settings()
+    given = {"CLV_HOME": str(settings.home)} if settings.home != usual.home else {}
+    if settings.warehouse != Settings(home=settings.home).warehouse:
+        given["CLV_WAREHOUSE"] = settings.warehouse
+    return " ".join([*(f"{name}={shlex.quote(value)}" for name, value in given.items()), ".venv/bin/clv"])
 
 
 def build(workspace: Workspace, *, customers: int, trials: int = TRIALS) -> RunResult:
