@@ -30,7 +30,8 @@ from numpy.typing import NDArray
 from clv.metrics import METRICS, Floats, Scorecard, Weights
 from clv.predictor import Parts
 
-Verdict = Literal["better", "not distinguishable", "worse"]
+Verdict = Literal["better", "not distinguishable", "worse", "too few to tell"]
+"""The last where so few customers came back that resampling them says nothing of what chance can do."""
 
 REPLICATES = 200
 LEVEL = 0.95

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from clv.baselines import Estimator, ladder
-from clv.bootstrap import LEVEL, Difference, Draws, Interval, Outcome, intervals, paired, resample
+from clv.bootstrap import LEVEL, Difference, Draws, Interval, Outcome, Verdict, intervals, paired, resample, share
 from clv.ceiling import gini_ceiling
 from clv.contract import Contract
 from clv.ledger import Ledger
@@ -31,7 +33,11 @@ BTYD = "btyd"
 """Name of the last rung: BG/NBD and Gamma-Gamma alone."""
 
 FEWEST_RETURNERS = 20
-"""Fewer returners than this say too little about the spread of their spend."""
+"""Fewer returners than this say too little about the spread of their spend, and about who comes back."""
+
+TOO_FEW: Verdict = "too few to tell"
+
+_Found = TypeVar("_Found", bound=Interval)
 
 
 @dataclass(frozen=True)
@@ -41,7 +47,7 @@ class Evaluation:
     Attributes
     ----------
     cutoffs
-        Test cutoffs, earliest first; empty if the history was too short for a test.
+        Test cutoffs, earliest first; empty if nothing could be tested.
     outcomes
         What happened, by cutoff.
     parts
@@ -54,6 +60,8 @@ class Evaluation:
         By cutoff, the normalized Gini of who knew every customer's habits.
     levels
         By cutoff, the forecast that the recipes were brought to; empty if their totals are the learners' own.
+    untested
+        Why a cutoff that was to be a test is none, by cutoff.
     """
 
     cutoffs: tuple[date, ...]
@@ -63,6 +71,7 @@ class Evaluation:
     groups: tuple[Labels, ...] = ()
     ceilings: tuple[float, ...] = ()
     levels: tuple[Level, ...] = ()
+    untested: Mapping[date, str] = field(default_factory=dict)
 
     @cached_property
     def draws(self) -> Draws:
@@ -70,12 +79,54 @@ class Evaluation:
         return resample(self.parts, self.outcomes, rng=np.random.default_rng(self.seed))
 
     def intervals(self, name: str = MODEL) -> dict[str, Interval]:
-        """Every metric of a model with its interval, averaged over the cutoffs."""
-        return intervals(self.draws, name)
+        """Every metric of a model with its interval, averaged over the cutoffs; no interval if too few returned."""
+        return {metric: self._known(found) for metric, found in intervals(self.draws, name).items()}
 
     def paired(self, reference: str, candidate: str = MODEL, level: float = LEVEL) -> dict[str, Difference]:
-        """The candidate against a reference, metric by metric, on the same draws."""
-        return paired(self.draws, candidate, reference, level)
+        """The candidate against a reference, metric by metric, on the same draws; no verdict if too few returned."""
+        found = paired(self.draws, candidate, reference, level)
+        if self.is_enough:
+            return found
+        return {name: replace(self._known(difference), verdict=TOO_FEW) for name, difference in found.items()}
+
+    def share(self, reference: str, metric: str = "normalized_gini") -> Interval:
+        """The recipe's metric as a share of a reference's; no interval if too few returned."""
+        return self._known(share(self.draws, MODEL, reference, metric))
+
+    def _known(self, found: _Found) -> _Found:
+        """Without its bounds if too few returned: who draws one returner again and again gets the same each time."""
+        return found if self.is_enough else replace(found, low=np.nan, high=np.nan)
+
+    @cached_property
+    def returners(self) -> int:
+        """How many customers came back in the test windows, each counted once."""
+        came_back = [outcome.customer_id[outcome.is_return] for outcome in self.outcomes]
+        return len(pd.unique(np.concatenate(came_back))) if came_back else 0
+
+    @property
+    def is_enough(self) -> bool:
+        """Whether enough of them came back to tell good from bad luck."""
+        return self.returners >= FEWEST_RETURNERS
+
+    @property
+    def doubt(self) -> str:
+        """Why nothing can be judged by it, in words; empty if something can, or if there was nothing to test at."""
+        if not self.cutoffs:
+            return self.left_out
+        if self.is_enough:
+            return ""
+        came = "1 customer" if self.returners == 1 else f"{self.returners} customers"
+        return f"{came} came back in the test windows, too few to tell"
+
+    @property
+    def left_out(self) -> str:
+        """Which cutoffs tested nothing and why, in words; empty if there are none."""
+        whys = dict.fromkeys(self.untested.values())
+        return "; ".join(
+            f"nothing could be tested at {', '.join(str(day) for day, why in self.untested.items() if why == one)}: "
+            f"{one}"
+            for one in whys
+        )
 
     @cached_property
     def slices(self) -> tuple[Slice, ...]:
@@ -120,18 +171,38 @@ class Evaluation:
 
         They are split-conformal quantiles of actual over predicted; None with too few returners to tell.
         """
-        if not self.cutoffs:
-            return None
-        parts, outcome = self.pooled()
-        predicted = np.maximum(parts.value_if_return[outcome.is_return], 0.01)
-        ratios = outcome.future_value[outcome.is_return] / predicted
-        if len(ratios) < FEWEST_RETURNERS:
-            return None
-        tail = (1 - level) / 2
-        return (
-            float(np.quantile(ratios, tail, method="lower")),
-            float(np.quantile(ratios, 1 - tail, method="higher")),
-        )
+        return _interval(self._spend_ratios(), level)
+
+    def value_coverage(self, level: float) -> float | None:
+        """Share of returners within the interval that the other cutoffs set; None with too few of them to tell.
+
+        An interval holds its share where it was set; elsewhere this tells.
+        """
+        ratios, held, judged = self._spend_ratios(), 0, 0
+        for number, own in enumerate(ratios):
+            interval = _interval(ratios[:number] + ratios[number + 1 :], level)
+            if interval is not None:
+                held += int(np.sum((own >= interval[0]) & (own <= interval[1])))
+                judged += len(own)
+        return held / judged if judged >= FEWEST_RETURNERS else None
+
+    def _spend_ratios(self) -> list[NDArray[np.float64]]:
+        """What the returners of each cutoff spent over what was predicted that they would."""
+        return [
+            (outcome.future_value / np.maximum(parts.value_if_return, 1e-9))[outcome.is_return]
+            for parts, outcome in zip(self.parts.get(MODEL, ()), self.outcomes, strict=True)
+        ]
+
+
+def _interval(ratios: Sequence[NDArray[np.float64]], level: float) -> tuple[float, float] | None:
+    joined = np.concatenate(ratios) if ratios else np.empty(0)
+    if len(joined) < FEWEST_RETURNERS:
+        return None
+    tail = (1 - level) / 2
+    return (
+        float(np.quantile(joined, tail, method="lower")),
+        float(np.quantile(joined, 1 - tail, method="higher")),
+    )
 
 
 def evaluate(
@@ -162,6 +233,7 @@ def evaluate(
     groups: list[Labels] = []
     ceilings: list[float] = []
     levels: list[Level] = []
+    untested: dict[date, str] = {}
     parts: dict[str, list[Parts]] = {name: [] for name in (*recipes, *baseline_names())}
     models: dict[str, Model] = {}
     learnt_from: tuple[date, ...] = ()
@@ -170,6 +242,9 @@ def evaluate(
             progress(f"test cutoff {fold.test}", number, len(tests))
         train, test = snapshots.at(*fold.train), snapshots.at(fold.test)
         if not can_learn(train, test):
+            came_before = train.is_return.any()
+            within = f"nobody came back within {horizon_days} days"
+            untested[fold.test] = within if came_before else "nobody had come back by then to learn from"
             continue
         cutoffs.append(fold.test)
         outcomes.append(Outcome(test.customer_id, test.is_return, test.future_value))
@@ -206,6 +281,7 @@ def evaluate(
         tuple(groups),
         tuple(ceilings),
         levels=tuple(levels),
+        untested=untested,
     )
 
 

@@ -1,4 +1,4 @@
-"""What moves a prediction, told apart by its two parts, in money."""
+"""What moves a prediction, told apart by its two parts: in money, or each in its own unit."""
 
 from __future__ import annotations
 
@@ -34,3 +34,24 @@ def in_money(contributions: Contributions, parts: Parts) -> Mapping[str, Array]:
     size = np.abs(returning) + np.abs(spending)
     share = np.divide(np.abs(returning), size, out=np.full_like(size, 0.5), where=size > 0)
     return {RETURNING: returning + rest * share, SPENDING: spending + rest * (1 - share)}
+
+
+def by_part(contributions: Contributions, currency: str) -> Mapping[str, Array]:
+    """Each feature's contribution to either part by itself, in the unit that people read it in.
+
+    Parameters
+    ----------
+    contributions
+        Of n customers.
+    currency
+        Of the shop.
+
+    Returns
+    -------
+    mapping of part, with its unit, to array of shape (n, features)
+        The chance to return in percentage points, the value in money.
+    """
+    return {
+        "p_return, percentage points": 100 * contributions.p_return,
+        f"value_if_return, {currency}": contributions.value_if_return,
+    }

@@ -56,7 +56,8 @@ def gain_curve(future_value: ArrayLike, scores: Mapping[str, ArrayLike]) -> Figu
     axes.plot(customers, perfect, color="black", linewidth=1, label="perfect order")
     for position, (name, score) in enumerate(scores.items()):
         color, style = _LINES[position % len(_LINES)]
-        label = f"{name} (Gini {metrics.normalized_gini(future_value, score):.3f})"
+        gini = round(metrics.normalized_gini(future_value, score), 3) + 0.0  # + 0.0: no negative zero
+        label = f"{name} (Gini {gini:.3f})"
         width = 2.5 if position == 0 else 1.5
         axes.plot(
             *metrics.gain_curve(future_value, score),
@@ -71,7 +72,8 @@ def gain_curve(future_value: ArrayLike, scores: Mapping[str, ArrayLike]) -> Figu
     axes.set(xlabel="share of customers, highest predicted first", ylabel="share of all future value")
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(PercentFormatter(1, decimals=0))
-    axes.legend(loc="lower right", frameon=False)
+    # Over several cutoffs the logged metric is their mean, each ranked on its own: another number than the curve's.
+    axes.legend(loc="lower right", frameon=False, title="Gini of the curve: all customers pooled,\nno mean of cutoffs")
     return figure
 
 
@@ -200,28 +202,39 @@ def shap_beeswarm(contributions: Floats, features: pd.DataFrame, unit: str = "co
     top : int
         Number of features shown, by mean absolute contribution.
     """
-    size = np.abs(contributions).mean(axis=0)
-    shown = np.argsort(-size, kind="stable")[:top]
+    shown = _largest(contributions, top)
     figure, axes = _figure(8, 1.4 + 0.42 * len(shown))
-    axes.axvline(0, color=LIGHT, linewidth=1, zorder=1)
-    # dots may be many thousands: pixels, also in a vector file
-    dots: dict[str, Any] = {"s": 9, "linewidths": 0, "rasterized": True}
-    for row, column in enumerate(shown):
-        effect = contributions[:, column]
-        height = row + _spread(effect)
-        level = _level(features.iloc[:, column])
-        known = ~np.isnan(level)
-        axes.scatter(effect[~known], height[~known], color=LIGHT, zorder=2, **dots)
-        axes.scatter(
-            effect[known], height[known], c=level[known], cmap="viridis", vmin=0, vmax=1, alpha=0.8, zorder=3, **dots
-        )
-    axes.set_yticks(range(len(shown)), [str(features.columns[column]) for column in shown])
-    axes.set_ylim(len(shown) - 0.4, -0.6)
+    _swarm(axes, contributions, features, shown)
     axes.set(title="What moves the prediction", xlabel=unit)
-    bar = figure.colorbar(ScalarMappable(cmap="viridis"), ax=axes, ticks=[0, 1], aspect=40, pad=0.01)
-    bar.ax.set_yticklabels(["low", "high"])
-    bar.set_label("feature value (grey: category or missing)", labelpad=-12)
-    bar.outline.set_visible(False)
+    _value_bar(figure, axes)
+    return figure
+
+
+def shap_parts(contributions: Mapping[str, Floats], features: pd.DataFrame, top: int = 10) -> Figure:
+    """Importance and beeswarm of each part of the prediction, a row each: what moves one may leave the other alone.
+
+    Parameters
+    ----------
+    contributions : mapping of part, with its unit, to array of shape (n, features)
+        From :func:`clv.explain.by_part`.
+    features : DataFrame
+        The values they explain.
+    top : int
+        Number of features shown, by mean absolute contribution to that part.
+    """
+    shown = {part: _largest(effect, top) for part, effect in contributions.items()}
+    heights = [0.8 + 0.36 * len(columns) for columns in shown.values()]
+    figure = Figure(figsize=(11, sum(heights) + 0.6), layout="constrained")
+    panels = figure.subplots(len(shown), 2, sharey="row", squeeze=False, width_ratios=[1, 2], height_ratios=heights)
+    for (bars, swarm), (part, effect) in zip(panels, contributions.items(), strict=True):
+        for axes in (bars, swarm):
+            axes.spines[["top", "right"]].set_visible(False)
+        columns = shown[part]
+        bars.barh(range(len(columns)), np.abs(effect).mean(axis=0)[columns], color=BLUE)
+        bars.set(title="Feature importance", xlabel=f"mean size of the contribution to\n{part}")
+        _swarm(swarm, effect, features, columns)
+        swarm.set(title="What moves it", xlabel=f"contribution to {part}")
+    _value_bar(figure, panels[:, 1].tolist())
     return figure
 
 
@@ -433,6 +446,38 @@ def _whiskers(axes: Axes, x: Sequence[Any], found: Sequence[Interval], *, with_i
             color=style["color"],
             alpha=0.5,
         )
+
+
+def _largest(contributions: Floats, top: int) -> list[int]:
+    """The columns that contribute most, the largest first."""
+    order: list[int] = np.argsort(-np.abs(contributions).mean(axis=0), kind="stable")[:top].tolist()
+    return order
+
+
+def _swarm(axes: Axes, contributions: Floats, features: pd.DataFrame, shown: Sequence[int]) -> None:
+    """A row of dots for each of the columns `shown`, the first on top."""
+    axes.axvline(0, color=LIGHT, linewidth=1, zorder=1)
+    # dots may be many thousands: pixels, also in a vector file
+    dots: dict[str, Any] = {"s": 9, "linewidths": 0, "rasterized": True}
+    for row, column in enumerate(shown):
+        effect = contributions[:, column]
+        height = row + _spread(effect)
+        level = _level(features.iloc[:, column])
+        known = ~np.isnan(level)
+        axes.scatter(effect[~known], height[~known], color=LIGHT, zorder=2, **dots)
+        axes.scatter(
+            effect[known], height[known], c=level[known], cmap="viridis", vmin=0, vmax=1, alpha=0.8, zorder=3, **dots
+        )
+    axes.set_yticks(range(len(shown)), [str(features.columns[column]) for column in shown])
+    axes.set_ylim(len(shown) - 0.4, -0.6)
+
+
+def _value_bar(figure: Figure, axes: Axes | list[Axes]) -> None:
+    """What the colours of a beeswarm mean."""
+    bar = figure.colorbar(ScalarMappable(cmap="viridis"), ax=axes, ticks=[0, 1], aspect=40, pad=0.01)
+    bar.ax.set_yticklabels(["low", "high"])
+    bar.set_label("feature value (grey: category or missing)", labelpad=-12)
+    bar.outline.set_visible(False)
 
 
 def _dependence_panel(axes: Axes, values: pd.Series, effect: Floats, most: int = 6) -> None:

@@ -855,7 +855,7 @@ def _joined(p: Array, p_base: float, value: Array, value_base: float) -> Contrib
 def start_margins(parts: Parts) -> tuple[Array, Array]:
     """The margins that ``offset`` starts from: log odds of returning and log of the spend of those who do."""
     p = np.clip(parts.p_return, 1e-6, 1 - 1e-6)
-    return logit(p), np.log(np.maximum(parts.value_if_return, 0.01))
+    return logit(p), np.log(np.maximum(parts.value_if_return, 1e-9))  # a logarithm of 0 would be infinite
 
 
 def _divided(expected: Array, p_return: Array) -> Array:

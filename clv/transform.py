@@ -27,6 +27,7 @@ from clv.errors import ClvError, InputError
 from clv.home import Home, remove, replacing
 from clv.load import Shop, read_shop
 from clv.settings import Settings
+from clv.sizes import Table, columns_without_values, expected_rows, expected_table
 from clv.warehouse import DuckDBWarehouse, Warehouse, open_warehouse, prices
 
 if TYPE_CHECKING:  # Google's clients take a second to import
@@ -34,6 +35,9 @@ if TYPE_CHECKING:  # Google's clients take a second to import
 
 DEFAULT_HORIZON_DAYS = 90
 """The horizon of the first marts, if none is asked for."""
+
+FINGERPRINTS = "select distinct cutoff_date, partition_fingerprint from {snapshots}"
+"""Asked before and after a build, to say which cutoffs were built anew."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +102,7 @@ def _days(days: Sequence[date]) -> str:
 
 @dataclass(frozen=True)
 class Scan:
-    """Bytes that a model or test would scan, and those that are billed: at least 10 MiB for each table it reads."""
+    """Bytes that a step would scan, and those that are billed: at least 10 MiB for each table that a query reads."""
 
     name: str
     kind: str
@@ -108,13 +112,13 @@ class Scan:
 
 @dataclass(frozen=True)
 class DryRunReport:
-    """What ``clv transform`` would scan on BigQuery.
+    """About what ``clv transform`` would scan on BigQuery.
 
     Attributes
     ----------
     scans
-        Each table and test. Where a table has not been built yet, what reads it is counted as reading that table's
-        own sources.
+        Each table, each test and what is asked about the partitions. A table that is there counts with the size it
+        has now, one that is not built yet with the size expected of it (:mod:`clv.sizes`).
     """
 
     scans: tuple[Scan, ...]
@@ -194,7 +198,7 @@ def transform(
 def dry_run(
     settings: Settings, *, as_of_date: date | None, horizon_days: int | None, full_refresh: bool = False
 ) -> DryRunReport:
-    """Ask BigQuery how much ``clv transform`` would scan; nothing is run and nothing is billed.
+    """Ask BigQuery how much ``clv transform`` would scan; no model and no test is run.
 
     Raises
     ------
@@ -216,47 +220,73 @@ def dry_run(
     with home.writing("transform --dry-run"):
         shop, as_of_date, horizon_days = _check(warehouse, as_of_date, horizon_days, None)
         target = bigquery_target(warehouse)
+        full_refresh = full_refresh or not _has_snapshots(warehouse)
         nodes, _ = run_dbt(
             settings,
             home,
             target,
-            ["compile", *(["--full-refresh"] if full_refresh or not _partitions(target) else [])],
+            ["compile", *(["--full-refresh"] if full_refresh else [])],
             variables=_variables(shop, as_of_date, horizon_days),
         )
-    return DryRunReport(tuple(_scans(warehouse, target, nodes)))
+    rows = expected_rows(shop, as_of_date, horizon_days)
+    return DryRunReport(tuple(_scans(warehouse, target, nodes, rows, full_refresh)))
 
 
-def _scans(warehouse: BigQueryWarehouse, target: Target, nodes: list[Node]) -> Iterator[Scan]:
+def _scans(
+    warehouse: BigQueryWarehouse, target: Target, nodes: list[Node], rows: dict[str, int], full_refresh: bool
+) -> Iterator[Scan]:
     """Each model and test, in dbt's order: what a node reads comes before it.
 
     A view is read through, and costs nothing to make. A table that does not exist yet is read as an empty one with the
-    columns it will have, and what it is made from is added.
+    columns it will have, and the bytes that are expected of these are added.
     """
     stubs: dict[str, str] = {}
-    missing: dict[str, dict[str, Estimate]] = {}
-    for node in nodes:
-        if node["kind"] not in ("model", "test"):
-            continue
+    unbuilt: dict[str, dict[str, Table]] = {}
+    empty: set[str] = set()
+
+    def behind(node: Node) -> dict[str, Table]:
+        return {name: table for parent in node["models"] for name, table in unbuilt.get(parent, {}).items()}
+
+    def readable(node: Node) -> str:
         sql = str(node["sql"])
         for relation, stub in stubs.items():
             sql = sql.replace(relation, stub)
-        behind = {name: found for parent in node["models"] for name, found in missing.get(parent, {}).items()}
-        if node["materialized"] == "view":
-            stubs[node["relation"]] = f"({sql})"
-            missing[node["name"]] = behind
+        return sql
+
+    def asked(node: Node) -> tuple[Estimate, Scan]:
+        own, tables = warehouse.estimate(readable(node)), behind(node).values()
+        scanned = own.scanned_bytes + sum(table.scanned_bytes(str(node["sql"])) for table in tables)
+        billed = max(scanned, prices.MINIMUM_BILLED * (own.table_count + len(tables)))
+        return own, Scan(node["name"], node["kind"], scanned, billed)
+
+    for node in nodes:
+        if node["kind"] not in ("model", "test"):
             continue
-        own = warehouse.estimate(sql)
-        if node["kind"] == "model" and not warehouse.has_table(target.schema(node), node["name"]):
+        if node["materialized"] == "view":
+            empty |= columns_without_values(node["sql"])
+            stubs[node["relation"]] = f"({readable(node)})"
+            unbuilt[node["name"]] = behind(node)
+            continue
+        own, scan = asked(node)
+        yield scan
+        if node["kind"] == "test":
+            continue
+        if not warehouse.has_table(target.schema(node), node["name"]):
             columns = ", ".join(f"cast(null as {kind}) as {name}" for name, kind in own.columns.items())
             stubs[node["relation"]] = f"(select {columns} limit 0)"
-            missing[node["name"]] = {**behind, node["name"]: own}
-        read = [own, *behind.values()]
-        yield Scan(
-            node["name"],
-            node["kind"],
-            sum(estimate.scanned_bytes for estimate in read),
-            sum(max(estimate.scanned_bytes, prices.MINIMUM_BILLED * estimate.table_count) for estimate in read),
-        )
+            unbuilt[node["name"]] = {node["name"]: expected_table(node["name"], own.columns, rows, empty)}
+        elif node["materialized"] == "incremental" and not full_refresh:
+            # Deleting and merging read all columns of what they change. What that is shows only then: at most all.
+            yield asked(_question(node, f"{node['name']} (writing)", f"select * from {node['relation']}"))[1]
+        if node["name"] == "customer_snapshots":
+            fingerprints = FINGERPRINTS.format(snapshots=node["relation"])
+            for when in ["after"] if node["name"] in unbuilt else ["before", "after"]:
+                yield asked(_question(node, f"partitions {when}", fingerprints))[1]
+
+
+def _question(model: Node, name: str, sql: str) -> Node:
+    """A query about one model."""
+    return {"name": name, "kind": "query", "sql": sql, "models": [model["name"]]}
 
 
 def docs(settings: Settings) -> Path:
@@ -367,12 +397,17 @@ def _built_horizon(warehouse: Warehouse) -> int | None:
     return int(rows[0]["horizon_days"]) if rows else None
 
 
+def _has_snapshots(warehouse: Warehouse) -> bool:
+    """Whether there is a table of snapshots with the contract's columns."""
+    described = {column["name"] for column in snapshot_columns()}
+    return set(warehouse.columns("marts", "customer_snapshots")) == described
+
+
 def _partitions(target: Target) -> dict[date, str]:
     """Fingerprints of the snapshots by cutoff; empty if there are none, or of other columns than the contract's."""
-    described = {column["name"] for column in snapshot_columns()}
-    if set(target.warehouse.columns("marts", "customer_snapshots")) != described:
+    if not _has_snapshots(target.warehouse):
         return {}
-    rows = target.warehouse.query("select distinct cutoff_date, partition_fingerprint from marts.customer_snapshots")
+    rows = target.warehouse.query(FINGERPRINTS.format(snapshots="marts.customer_snapshots"))
     return {row["cutoff_date"]: row["partition_fingerprint"] for row in rows.to_pylist()}
 
 

@@ -22,19 +22,10 @@ descriptions with the lineage of every model.
 """
 
 
-PREDICTIONS = {
-    "customer_id": "The customer.",
-    "p_return": "Probability of a purchase in the window.",
-    "value_if_return": "What is spent then, if anything, in currency.",
-    "expected_value": "The product of the two, in currency.",
-    "value_if_return_low": "Lower end of the 80 % interval of what a returning customer spends; null by a baseline.",
-    "value_if_return_high": "Its upper end.",
-    "percentile": "Whole percent of customers whose expected value is at most this one's; null if all are alike.",
-    "as_of_date": "The last day that was known.",
-    "horizon_days": "Length of the window after it, in days.",
-    "scored_by": "What predicted: a version of the registry, or a baseline where no model may.",
-}
-"""Not made by dbt, so no YAML describes it."""
+_SCORES = yaml.safe_load((MARTS / "customer_predictions.yml").read_text(encoding="utf-8"))["sources"][0]["tables"][0]
+
+PREDICTIONS = {column["name"]: column["description"] for column in _SCORES["columns"]}
+"""Columns of ``customer_predictions``, which is not made by dbt."""
 
 
 def dictionary() -> str:
@@ -59,8 +50,8 @@ def _section(model: dict[str, Any]) -> str:
 
 
 def _predictions() -> str:
-    lines = ["## customer_predictions", "", "One row per customer, as `clv score` last wrote it beside the marts.", ""]
-    rows = [f"| `{name}` | {meaning} |" for name, meaning in PREDICTIONS.items()]
+    lines = [f"## {_SCORES['name']}", "", _one_line(_SCORES["description"]), ""]
+    rows = [f"| `{name}` | {_one_line(meaning)} |" for name, meaning in PREDICTIONS.items()]
     return "\n".join([*lines, "| column | meaning |", "|---|---|", *rows]) + "\n"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,7 @@ from clv.predictor import Predictor
 from clv.snapshots import Shop, Snapshots
 from clv.splits import Fold, every_fold
 from experiments import report
-from experiments.choices import Cutoffs
+from experiments.choices import Cutoffs, log_data
 from experiments.protocol import shop_tags
 from experiments.workspace import Workspace
 
@@ -105,6 +105,7 @@ def backtest(
             description=f"{recipe.describe()}, refitted at each cutoff, and the models of earlier cutoffs beside it.",
         ) as parent,
     ):
+        _log_data(workspace, parent, shop, plans)
         kept = _kept(workspace, shop, recipe)
         by_horizon = dict(_run_all(workspace, shop, recipe, plans, kept, step))
         if empty := [days for days, found in by_horizon.items() if not found.cutoffs]:
@@ -207,7 +208,7 @@ def _kept(workspace: Workspace, shop: Shop, recipe: Recipe) -> Path:
 
 def _facts(shop: Shop, recipe: Recipe, by_horizon: dict[int, Backtest]) -> dict[str, Any]:
     """``backtest.json``."""
-    main = _main(shop, by_horizon)
+    main = by_horizon[_main(shop, by_horizon)]
     return {
         "as_of_date": shop.as_of_date.isoformat(),
         "horizon_days": main.horizon_days,
@@ -246,9 +247,9 @@ def _facts(shop: Shop, recipe: Recipe, by_horizon: dict[int, Backtest]) -> dict[
     }
 
 
-def _main(shop: Shop, by_horizon: dict[int, Backtest]) -> Backtest:
-    """The backtest of the horizon that is served, or else of the first that was asked for."""
-    return by_horizon.get(shop.horizon_days) or next(iter(by_horizon.values()))
+def _main(shop: Shop, by_horizon: Mapping[int, object]) -> int:
+    """The horizon that is served, or else the first that was asked for."""
+    return shop.horizon_days if shop.horizon_days in by_horizon else next(iter(by_horizon))
 
 
 def _log(
@@ -281,6 +282,14 @@ def _log(
                     status="FINISHED",
                 )
     _log_files(parent, by_horizon, facts)
+
+
+def _log_data(workspace: Workspace, run: Run, shop: Shop, plans: dict[int, tuple[Fold, ...]]) -> None:
+    """The snapshots of the main horizon; those of another one are the same customers on the same days."""
+    days = _main(shop, plans)
+    train = sorted({cutoff for fold in plans[days] for cutoff in fold.train})
+    tests = [fold.test for fold in plans[days]]
+    log_data(run, workspace, replace(shop, horizon_days=days), f"backtest {days} days", train=train, tests=tests)
 
 
 def _log_files(run: Run, by_horizon: dict[int, Backtest], facts: dict[str, Any]) -> None:

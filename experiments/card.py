@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from clv.evaluation import MODEL
+from clv.evaluation import MODEL, TOO_FEW
 from clv.metrics import METRICS
 from clv.models.recipe import Recipe
 from clv.money import money
@@ -54,6 +54,8 @@ def _heading(about: Mapping[str, Any]) -> list[str]:
     recipe = Recipe(**about["recipe"]).with_share(about["covariate_weight"])
     gini = about["evaluation"]["models"].get(MODEL, {}).get("normalized_gini")
     tested = f"Out of time its normalized Gini is {with_interval(gini)}." if gini else "It could not be tested."
+    if any(words["normalized_gini"] == TOO_FEW for words in about["evaluation"]["verdicts"].values()):
+        tested = f"{tested[:-1]}, but too few customers came back in the test to tell how good it is."
     return [
         f"# Model card: customer lifetime value, {about['horizon_days']} days ahead",
         "",
@@ -125,10 +127,16 @@ def _quality(about: Mapping[str, Any], evaluation: Mapping[str, Any], interval: 
         return [*lines, evaluation["note"] or "No out-of-time test was possible."]
     best = evaluation["best_baseline"]
     metrics = evaluation["models"][MODEL]
+    word = evaluation["verdicts"][best]["normalized_gini"]
+    beside = (
+        f"Too few customers came back to tell whether it is better than {best}, the best baseline."
+        if word == TOO_FEW
+        else f"By normalized Gini it is **{verdict(word, best)}**, the best baseline."
+    )
     lines += [
         f"The same recipe, refitted at {', '.join(evaluation['tests'])} and tested on what came after: the mean over "
-        f"these cutoffs, with a {evaluation['level']:.0%} interval. By normalized Gini it is "
-        f"**{verdict(evaluation['verdicts'][best]['normalized_gini'], best)}**, the best baseline.",
+        f"these cutoffs, with a {evaluation['level']:.0%} interval{' where one is known' if word == TOO_FEW else ''}. "
+        f"{beside}",
         "",
         *metric_table(evaluation["models"]),
         "",
@@ -149,6 +157,11 @@ def _quality(about: Mapping[str, Any], evaluation: Mapping[str, Any], interval: 
     lines += [
         f"| {about['interval_level']:.0%} of those who returned spent | {interval[0]:.2f} to {interval[1]:.2f} times "
         "`value_if_return` |",
+        *(
+            [f"| so the other cutoffs said of each; it was true of | {evaluation['value_coverage']:.0%} |"]
+            if evaluation["value_coverage"] is not None
+            else []
+        ),
         "",
         "Cutoff by cutoff:",
         "",

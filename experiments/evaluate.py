@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
+
 from clv.errors import InputError
 from clv.evaluation import MODEL
 from clv.models.recipe import Recipe
@@ -33,8 +35,7 @@ def evaluate(workspace: Workspace, recipe: Recipe, cutoffs: Cutoffs | None = Non
         workspace.tracker.run(
             f"evaluate {recipe.family} H={shop.horizon_days}",
             tags={**shop_tags(shop), "clv.kind": "evaluate", "clv.family": recipe.family},
-            description=f"{recipe.describe()}, refitted and tested at "
-            f"{', '.join(str(fold.test) for fold in protocol.tests) or 'no cutoff'}; nothing is registered.",
+            description=f"{recipe.describe()}, tested without registering anything.",
         ) as run,
     ):
         snapshots = workspace.snapshots(protocol.cutoffs)
@@ -46,7 +47,9 @@ def evaluate(workspace: Workspace, recipe: Recipe, cutoffs: Cutoffs | None = Non
             report.log_evaluation(run, evaluation, facts, is_short=protocol.is_short)
         for name, figure in report.figures(evaluation, shop.currency):
             run.figure(figure, f"figures/{name}")
-        step.note = f"tested at {', '.join(map(str, evaluation.cutoffs)) or 'no cutoff'}"
+        tested = f"tested at {', '.join(map(str, evaluation.cutoffs)) or 'no cutoff'}"
+        run.log(tags={MLFLOW_RUN_NOTE: f"{recipe.describe()}, refitted and {tested}; nothing is registered."})
+        step.note = tested
     return run.id, facts
 
 

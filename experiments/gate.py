@@ -7,16 +7,17 @@ whether the model knows the future.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from clv import leaks
-from clv.bootstrap import Difference, share
+from clv.bootstrap import Difference
 from clv.evaluation import MODEL, Evaluation
 from clv.level import LEVEL_BOUNDS
 from clv.metrics import METRICS
@@ -34,6 +35,8 @@ from experiments.workspace import Workspace
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from experiments.registry import Version
+
 JUDGED = ("normalized_gini", "top_decile_capture")
 """Metrics on which a candidate must not be worse beyond noise."""
 
@@ -45,6 +48,12 @@ SLOWEST_SECONDS = 0.05
 
 PRODUCTION, ARTIFACT = "production", "artifact"
 """Production's recipe, refitted, and its artifact as it is, among the models of an evaluation."""
+
+UNJUDGED = "out-of-time test"
+"""Name of the check that stands for those which could not be judged."""
+
+TOO_SHORT = "too little history to judge"
+NO_FORMER = "the baselines (nothing is in Production)"
 
 
 @dataclass(frozen=True)
@@ -72,6 +81,10 @@ class GateReport:
         What was found out about a result that is too good to be true, in Markdown.
     currency
         Of the shop.
+    about
+        What was judged and when, name and value, for the head of the page.
+    served
+        The candidate's recipe beside the artifact in Production, None where there is no cutoff it has not seen.
     """
 
     candidate: str
@@ -80,6 +93,8 @@ class GateReport:
     evaluation: Evaluation | None = field(default=None, repr=False)
     alarm: str = ""
     currency: str = ""
+    about: Mapping[str, str] = field(default_factory=dict, repr=False)
+    served: Evaluation | None = field(default=None, repr=False)
 
     @property
     def passed(self) -> bool:
@@ -91,6 +106,11 @@ class GateReport:
         """What failed, in one sentence."""
         return "; ".join(f"{check.name}: {check.detail}" for check in self.checks if not check.passed)
 
+    @property
+    def is_judged(self) -> bool:
+        """Whether an out-of-time test was judged."""
+        return all(check.name != UNJUDGED for check in self.checks)
+
     def to_json(self) -> list[dict[str, Any]]:
         """The checks as plain dictionaries."""
         return [asdict(check) for check in self.checks]
@@ -100,21 +120,42 @@ class GateReport:
         lines = [
             f"# Gate report: version {self.candidate}",
             "",
-            f"**{'Passed' if self.passed else 'Refused'}**, against "
-            + (f"version {self.former} in Production." if self.former else "the baselines (nothing is in Production)."),
+            f"**{'Passed' if self.passed else 'Refused'}**, "
+            + ("" if self.is_judged else "but nothing was judged out of time ")
+            + f"against {f'version {self.former} in Production' if self.former else NO_FORMER}.",
             "",
+            *self._head(),
             "| check | result | detail |",
             "|---|---|---|",
-            *(
-                f"| {check.name} | {'passed' if check.passed else '**FAILED**'} | {report.in_table(check.detail)} |"
-                for check in self.checks
-            ),
+            *(f"| {check.name} | {_result(check)} | {report.in_table(check.detail)} |" for check in self.checks),
         ]
         if self.alarm:
             lines += ["", "## Too good to be true?", "", self.alarm]
         if self.evaluation is not None and self.evaluation.cutoffs:
             lines += ["", *self._compared(self.evaluation)]
+        if self.served is not None:
+            lines += ["", *self._as_served(self.served)]
         return "\n".join(lines) + "\n"
+
+    def _head(self) -> list[str]:
+        """What was judged and when, and the candidate's own metrics."""
+        rows = dict(self.about)
+        if self.evaluation is not None and self.evaluation.cutoffs:
+            own = report.plain(self.evaluation.intervals())
+            rows |= {f"{METRICS[name].label}, out of time": report.with_interval(own[name]) for name in report.COMPARED}
+        if not rows:
+            return []
+        return ["| | |", "|---|---|", *(f"| {name} | {report.in_table(value)} |" for name, value in rows.items()), ""]
+
+    def _as_served(self, served: Evaluation) -> list[str]:
+        labels = {MODEL: f"version {self.candidate}'s recipe", ARTIFACT: f"version {self.former}, the artifact itself"}
+        return [
+            f"## As it is served, at {', '.join(map(str, served.cutoffs))}",
+            "",
+            f"Cutoffs that the artifact of version {self.former} can't have learnt from.",
+            "",
+            *report.metric_table({label: report.plain(served.intervals(name)) for name, label in labels.items()}),
+        ]
 
     def _compared(self, evaluation: Evaluation) -> list[str]:
         names = {
@@ -185,9 +226,10 @@ def gate(
     staged = workspace.registry.production()
     former = staged.number if staged and staged.number != candidate else None
     with workspace.console.step("gate") as step:
-        recipe = workspace.registry.version(candidate).recipe
+        version = workspace.registry.version(candidate)
+        recipe = version.recipe
         checks, predictor = _check_artifact(workspace, shop, candidate)
-        alarm = ""
+        alarm, why, served = "", "", None
         if predictor is not None:
             rival = _rival(workspace, shop, former)
             evaluation = _evaluate(workspace, shop, recipe, rival, evaluation, step.update)
@@ -197,14 +239,43 @@ def gate(
                 if served is not None:
                     days = ", ".join(map(str, served.cutoffs))
                     tested.append(_not_worse(f"against version {former} as it is served, at {days}", served, ARTIFACT))
-            checks += [_unjudged(tested)] if protocol_of(shop).is_short else tested
+            why = _why_unjudged(evaluation, is_short=protocol_of(shop).is_short)
+            checks += [_unjudged(tested, why)] if why else tested
             step.update("looking for leaks")
             check, alarm = _check_too_good(workspace, shop, recipe, predictor, evaluation, accept_too_good)
             checks += [_check_leaks(workspace, shop, predictor), check]
-        result = GateReport(candidate, former, tuple(checks), evaluation, alarm, shop.currency)
-        passed = sum(check.passed for check in checks)
-        step.note = f"version {candidate}: {passed} of {len(checks)} checks passed"
+        about = _about(shop, version, predictor)
+        result = GateReport(candidate, former, tuple(checks), evaluation, alarm, shop.currency, about, served)
+        judged = [check for check in checks if check.name != UNJUDGED]
+        step.note = f"version {candidate}: {sum(check.passed for check in judged)} of {len(judged)} checks passed"
+        if why:
+            step.note += f"; the out-of-time test was not judged: {why}"
     return result
+
+
+def _about(shop: Shop, version: Version, predictor: Predictor | None) -> dict[str, str]:
+    """What is judged and when: the page of the same version is written anew by a later gate."""
+    recipe = version.recipe if predictor is None else version.recipe.with_share(predictor.covariate_weight)
+    trained = version.tags.get("clv.data_fingerprint", "")
+    data = f"{shop.source}, shop {_short(shop.shop_id)}, {shop.customers:,} customers"
+    data += f"; fingerprint {_short(shop.fingerprint)}"
+    if trained != shop.fingerprint:
+        data += f", trained on {_short(trained) or 'unknown'}"
+    as_of = version.tags.get("clv.as_of_date", "unknown")
+    return {
+        "judged": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+        "candidate": f"version {version.number}, run {version.run_id}",
+        "recipe": recipe.describe(),
+        "data": data,
+        "as of": as_of if as_of == str(shop.as_of_date) else f"{as_of}, judged on data up to {shop.as_of_date}",
+        "horizon": f"{version.tags.get('clv.horizon_days', 'unknown')} days",
+    }
+
+
+def _result(check: Check) -> str:
+    if not check.passed:
+        return "**FAILED**"
+    return "not judged" if check.name == UNJUDGED else "passed"
 
 
 def _rival(workspace: Workspace, shop: Shop, former: str | None) -> Recipe | None:
@@ -335,7 +406,7 @@ def _check_latency(predictor: Predictor, today: Snapshots) -> Check:
 
 def _check_evaluation(evaluation: Evaluation | None, former: str | None, same_recipe: bool) -> list[Check]:
     if evaluation is None or not evaluation.cutoffs:
-        return [_unjudged([])]
+        return [_unjudged([], _why_unjudged(evaluation, is_short=False) or TOO_SHORT)]
     best = evaluation.best_baseline()
     checks = [_not_worse(f"against {best}, the best baseline", evaluation, best)]
     if PRODUCTION in evaluation.parts:
@@ -350,21 +421,34 @@ def _check_evaluation(evaluation: Evaluation | None, former: str | None, same_re
     return [*checks, Check("level", low <= ratio <= high, level)]
 
 
-def _unjudged(tested: Sequence[Check]) -> Check:
+def _why_unjudged(evaluation: Evaluation | None, *, is_short: bool) -> str:
+    """Why the out-of-time test is told and not judged; empty if it is judged."""
+    if is_short or evaluation is None:
+        return TOO_SHORT
+    if not evaluation.cutoffs:
+        return evaluation.doubt or TOO_SHORT
+    return evaluation.doubt
+
+
+def _unjudged(tested: Sequence[Check], why: str = TOO_SHORT) -> Check:
     """What would have failed, told and not held against the candidate: it says as much of the one cutoff as of it."""
     against = "; ".join(f"{check.name}: {check.detail}" for check in tested if not check.passed)
     told = f", though it would have failed {against}" if against else ""
-    return Check("out-of-time test", True, f"too little history to judge; recorded as such{told}")
+    return Check(UNJUDGED, True, f"{why}; recorded as such{told}")
 
 
 def _not_worse(name: str, evaluation: Evaluation, rival: str) -> Check:
     differences = evaluation.paired(rival, level=CONFIDENCE)
     judged = {metric: differences[metric] for metric in JUDGED}
     detail = ", ".join(
-        f"{METRICS[metric].label} {d.verdict} ({d.estimate:+.3f}, {d.low:+.3f} to {d.high:+.3f})"
-        for metric, d in judged.items()
+        f"{METRICS[metric].label} {d.verdict} ({d.estimate:+.3f}{_bounds(d)})" for metric, d in judged.items()
     )
     return Check(name, all(d.verdict != "worse" for d in judged.values()), detail)
+
+
+def _bounds(found: Difference) -> str:
+    """The interval of a difference after its estimate; nothing where it is unknown."""
+    return f", {found.low:+.3f} to {found.high:+.3f}" if math.isfinite(found.low) else ""
 
 
 def _check_leaks(workspace: Workspace, shop: Shop, predictor: Predictor) -> Check:
@@ -397,9 +481,11 @@ def _check_too_good(
     name = "too good to be true"
     if evaluation is None or not evaluation.cutoffs:
         return Check(name, True, "nothing was tested"), ""
+    if not evaluation.is_enough:
+        return Check(name, True, f"not judged: {evaluation.doubt}"), ""
     if evaluation.ceiling is None:
         return Check(name, True, "no ceiling to tell: nobody is expected to come back"), ""
-    known = share(evaluation.draws, MODEL, ORACLE, "normalized_gini") if ORACLE in evaluation.parts else None
+    known = evaluation.share(ORACLE) if ORACLE in evaluation.parts else None
     found = leaks.too_good(evaluation, known)
     if found is None:
         gini = evaluation.intervals()["normalized_gini"].estimate
@@ -455,8 +541,9 @@ def _differences(found: Mapping[str, Mapping[str, Difference]]) -> list[str]:
     rows = []
     for name, by_metric in found.items():
         cells = [
-            f"{by_metric[metric].estimate:+.3f} ({by_metric[metric].low:+.3f} to {by_metric[metric].high:+.3f}), "
-            f"{by_metric[metric].verdict}"
+            f"{by_metric[metric].estimate:+.3f}"
+            + (f" ({_bounds(by_metric[metric])[2:]})" if _bounds(by_metric[metric]) else "")
+            + f", {by_metric[metric].verdict}"
             for metric in report.COMPARED
         ]
         rows.append(f"| {name} | {' | '.join(cells)} |")

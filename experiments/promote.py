@@ -41,12 +41,19 @@ def promote(
         report.candidate,
         kind="promote" if report.passed else "force",
         by=by,
-        reason=reason or (f"accepted as true: {accept_too_good}" if report.alarm else "passed the gate"),
+        reason=reason or _why(report, accept_too_good),
         gate=report.to_json(),
         expected=report.former,
         check_expected=True,
     )
     return event, report
+
+
+def _why(report: GateReport, accept_too_good: str) -> str:
+    """Why a version went into Production, where nobody said."""
+    if report.alarm:
+        return f"accepted as true: {accept_too_good}"
+    return "passed the gate" if report.is_judged else "passed the gate; its out-of-time test was not judged"
 
 
 def check(

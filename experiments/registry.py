@@ -36,6 +36,9 @@ ALIAS = "production"
 _RECORD_TAG = "clv.record"
 _RECORD = "promotions"
 
+_STATE = " in Production"
+"""How the name of a `clv run` ends that promoted its version."""
+
 
 @dataclass(frozen=True)
 class Version:
@@ -213,7 +216,19 @@ class Registry:
                     f"Stage {STAGE} and alias {ALIAS} do not agree after promoting version {version}; run "
                     "`clv promote --repair`."
                 )
+            self._rename_former(current, version)
         return event
+
+    def _rename_former(self, former: str | None, version: str) -> None:
+        """The `clv run` that put a version into Production says so in its name: no longer, once that is replaced."""
+        if former is None or former == version:
+            return
+        with suppress(Exception):  # a name is not worth failing for: the promotion is done and recorded
+            made = self.client.get_run(self.version(former).run_id).data.tags
+            parent = self.client.get_run(made["mlflow.parentRunId"])
+            if parent.info.run_name.endswith(_STATE):
+                name = parent.info.run_name.removesuffix(_STATE) + ", promoted"
+                self.client.set_tag(parent.info.run_id, "mlflow.runName", name)
 
     def _take_back(self, version: str, former: str | None, by: str) -> None:
         """After a promotion that broke off: the alias where it was, and a line in the record, as far as can be."""
@@ -271,18 +286,41 @@ class Registry:
         return staged.number if staged else None
 
     def former(self) -> str:
-        """The version that was in Production before the present one.
+        """The version that was in Production before the present one, to return to.
 
         Raises
         ------
         InputError
-            If there was none.
+            If there was none, or it was made for another shop or horizon than is loaded: it could not score this one.
         """
         current = self._in_production()
         for event in reversed(self.history()):
             if event.kind != "failed" and event.version == current and event.former not in (None, current):
+                self._check_shop(str(event.former))
                 return str(event.former)
         raise InputError("There is no earlier version in Production to return to; see `clv history`.")
+
+    def _check_shop(self, number: str) -> None:
+        """Refuse a version of another shop or horizon; one registered by hand says nothing of either."""
+        version, shop = self.version(number), self._shop()
+        if shop is None or "clv.shop_id" not in version.tags or version.is_of(shop):
+            return
+        had = version.tags["clv.shop_id"], version.tags.get("clv.horizon_days")
+        raise InputError(
+            f"Version {number}, to which a rollback would return, was made for shop {had[0][:12]} and {had[1]} days, "
+            f"but the warehouse holds shop {shop.shop_id[:12]} and {shop.horizon_days} days; load that shop again, "
+            f"promote another version, or put it there all the same with `clv promote {number} --force --reason WHY`."
+        )
+
+    def _shop(self) -> Shop | None:
+        """The shop that is loaded; None where none is, as beside a registry on a server."""
+        from clv.snapshots import read_shop
+        from clv.warehouse import open_warehouse
+
+        try:
+            return read_shop(open_warehouse(self._tracker.settings))
+        except InputError:
+            return None
 
     def _record_run(self) -> str | None:
         found = self.client.search_runs(

@@ -6,8 +6,9 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from clv.bootstrap import LEVEL, Interval, share
-from clv.evaluation import BTYD, MODEL, Evaluation
+from clv.bootstrap import LEVEL, Interval
+from clv.evaluation import BTYD, MODEL, TOO_FEW, Evaluation
+from clv.level import INTERVAL_LEVEL
 from clv.metrics import METRICS, decile_table
 from experiments.total import doubt
 from experiments.truth import ORACLE
@@ -46,6 +47,8 @@ def log_evaluation(run: Run, evaluation: Evaluation, facts: dict[str, Any], *, i
     metrics |= flat(plain({"gini_over_best_baseline": difference})) | {"gini_ceiling": facts["ceiling"]}
     for name, one in facts["added"].items():
         metrics |= flat({"gini_over_btyd" if name == BTYD else "gini_over_ladder": one["gini"]})
+    if facts["value_coverage"] is not None:
+        metrics["value_interval_coverage"] = facts["value_coverage"]
     if facts["oracle"]:
         metrics |= flat({"oracle_share": facts["oracle"]["share"]})
         metrics["oracle/normalized_gini"] = facts["oracle"]["normalized_gini"][0]
@@ -72,6 +75,8 @@ def added(evaluation: Evaluation) -> dict[str, dict[str, Any]]:
 def what_is_added(facts: Mapping[str, Any]) -> str:
     """The same in words."""
     words = []
+    if any(one["verdict"] == TOO_FEW for one in facts["added"].values()):
+        return "What the model adds in Gini can't be told: too few customers came back in the test windows."
     if facts["added"] and all(one["gini"][0] is None for one in facts["added"].values()):
         return (
             "What the model adds in Gini can't be told: in the test windows everybody spent the same, so that no order "
@@ -141,12 +146,13 @@ def log_data(run: Run, workspace: Workspace, shop: Shop, protocol: Plan) -> None
 def verdict_tags(evaluation: Evaluation, *, is_short: bool) -> dict[str, str]:
     """The best baseline, and whether the model is better; empty if nothing was tested.
 
-    A short history is too little to judge by: what its one cutoff said stands in brackets.
+    A short history is too little to judge by: what its one cutoff said stands in brackets. Where nothing can be judged
+    though the history is long enough, the verdict says why.
     """
     if not evaluation.cutoffs:
-        return {}
+        return {"clv.verdict": evaluation.doubt} if evaluation.doubt else {}
     best = evaluation.best_baseline()
-    found = verdict(evaluation.paired(best)["normalized_gini"].verdict, best)
+    found = evaluation.doubt or verdict(evaluation.paired(best)["normalized_gini"].verdict, best)
     return {
         "clv.best_baseline": best,
         "clv.verdict": f"too little history to judge ({found})" if is_short else found,
@@ -159,7 +165,12 @@ def verdict(word: str, reference: str) -> str:
 
 
 def facts(evaluation: Evaluation, note: str) -> dict[str, Any]:
-    """The evaluation as the model artifact carries it: plain numbers, None where undefined."""
+    """The evaluation as the model artifact carries it: plain numbers, None where undefined.
+
+    The note gets what could not be tested or judged, and why, beside what the protocol says.
+    """
+    doubts = dict.fromkeys(filter(None, (evaluation.left_out, evaluation.doubt)))
+    note = " ".join([*filter(None, [note]), *(f"{doubt[0].upper()}{doubt[1:]}." for doubt in doubts)])
     if not evaluation.cutoffs:
         return {
             "note": note,
@@ -172,6 +183,7 @@ def facts(evaluation: Evaluation, note: str) -> dict[str, Any]:
             "by_cutoff": [],
             "slices": [],
             "ceiling": None,
+            "value_coverage": None,
             "oracle": None,
         }
     return {
@@ -198,11 +210,12 @@ def facts(evaluation: Evaluation, note: str) -> dict[str, Any]:
             for one in evaluation.slices
         ],
         "ceiling": evaluation.ceiling,
+        "value_coverage": evaluation.value_coverage(INTERVAL_LEVEL),
         "oracle": None
         if ORACLE not in evaluation.parts
         else {
             "normalized_gini": triple(evaluation.intervals(ORACLE)["normalized_gini"]),
-            "share": triple(share(evaluation.draws, MODEL, ORACLE, "normalized_gini")),
+            "share": triple(evaluation.share(ORACLE)),
         },
     }
 

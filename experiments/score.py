@@ -16,7 +16,7 @@ import duckdb
 import pandas as pd
 import pyarrow as pa
 
-from clv.errors import InputError, UnavailableError, first_line
+from clv.errors import InputError, UnavailableError, first_line, masked
 from clv.home import disk_errors, remove, replacing
 from clv.money import money
 from clv.snapshots import Shop, read_snapshots, stream_snapshots
@@ -283,10 +283,17 @@ def load_model(workspace: Workspace, version: str) -> Any:
             model.unwrap_python_model()
     except Exception as error:
         raise UnavailableError(
-            f"Version {version} of model {MODEL} can't be loaded ({first_line(error)}); its artifacts must be "
-            "reachable and whole."
+            f"Version {version} of model {MODEL} can't be loaded ({_cause(error)}); its artifacts must be reachable "
+            f"and whole, and {tempfile.gettempdir()} must have space for a copy of them."
         ) from error
     return model
+
+
+def _cause(error: Exception) -> str:
+    """What went wrong in one line: MLflow's list of failed downloads has headings before it."""
+    lines = str(error).strip().splitlines()
+    headings = ("The following failures occurred while downloading", "##### File ")
+    return masked(next((line for line in lines if not line.startswith(headings)), first_line(error)))
 
 
 def write(workspace: Workspace, shop: Shop, scorer: Scorer, scored_by: str, path: Path | None) -> ScoreResult:

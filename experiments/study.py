@@ -31,15 +31,15 @@ def open_study(path: Path, *, space: int, seed: int, resume: bool) -> Iterator[o
 
     Parameters
     ----------
-    space
-        Version of the search space; a study of another one is not continued.
+    space, seed
+        Version of the search space, and what the draws begin with; a study of another one is not continued.
 
     Raises
     ------
     UnavailableError
         If another process works on the same study, or the file can't be written.
     InputError
-        If the file is damaged or of another search space.
+        If the file is damaged, of another search space or of another seed.
     """
     import optuna
     from optuna.storages import JournalStorage
@@ -70,24 +70,33 @@ def open_study(path: Path, *, space: int, seed: int, resume: bool) -> Iterator[o
                     storage=storage,
                     load_if_exists=True,
                     direction="maximize",
-                    sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=STARTUP_TRIALS),
                     pruner=optuna.pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS - 1),
                 )
             except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
                 raise InputError(
                     f"Study {path} is damaged ({type(error).__name__}: {error}); begin anew by leaving out --resume."
                 ) from None
-        found = study.user_attrs.get("space")
-        if found != space:
-            if found is not None or study.trials:
-                raise InputError(
-                    f"Study {path} is of another search space ({found}, this is {space}); begin anew by leaving out "
-                    "--resume."
-                )
-            study.set_user_attr("space", space)
+        for name, word, asked in (("space", "search space", space), ("seed", "seed", seed)):
+            found = study.user_attrs.get(name)
+            if found != asked:
+                if found is not None or study.trials:
+                    raise InputError(
+                        f"Study {path} is of another {word} ({found}, this is {asked}); begin anew by leaving out "
+                        "--resume."
+                    )
+                study.set_user_attr(name, asked)
+        # begun with the seed alone, a resumed search would draw its first trials a second time
+        study.sampler = optuna.samplers.TPESampler(seed=seed + len(study.trials), n_startup_trials=STARTUP_TRIALS)
         yield study
     finally:
         lock.release()
+
+
+def give_up_killed(study: optuna.Study) -> None:
+    """End the trials that a killed process had under way as failed: nobody works on them any more."""
+    for trial in study.trials:
+        if trial.state.name == "RUNNING":
+            study.tell(trial.number, state=type(trial.state).FAIL)
 
 
 class _Held:

@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -219,8 +220,15 @@ class Tracker:
         parent: Run | None = None,
         tags: Mapping[str, Any] | None = None,
         description: str = "",
+        reopen: str | None = None,
     ) -> Iterator[Run]:
-        """Open a run; it ends as FINISHED, FAILED or KILLED by how the block ends."""
+        """Open a run; it ends as FINISHED, FAILED or KILLED by how the block ends.
+
+        Parameters
+        ----------
+        reopen
+            Id of a run that was interrupted and goes on; it keeps its name, its parent and when it began.
+        """
         version = commit()
         every = {MLFLOW_RUN_NAME: name, "clv.commit": version, **(tags or {})}
         if self._project_run_id is None or parent is not None:  # `mlflow run` has told already
@@ -232,7 +240,11 @@ class Tracker:
         if parent is not None:
             every[MLFLOW_PARENT_RUN_ID] = parent.id
         with store_errors(self.settings.tracking_uri):
-            if parent is None and self._project_run_id is not None:
+            if reopen is not None:
+                run = Run(self.client, reopen)
+                self.client.update_run(reopen, "RUNNING")
+                self.client.set_tag(reopen, "clv.commit", version)
+            elif parent is None and self._project_run_id is not None:
                 run = Run(self.client, self._project_run_id)
                 self._project_run_id = None
                 run.log(tags=every)
@@ -258,19 +270,52 @@ class Tracker:
         metrics: Mapping[str, float | None],
         tags: Mapping[str, Any],
         status: str,
+        began: datetime | None = None,
+        ended: datetime | None = None,
+        run_id: str | None = None,
     ) -> None:
-        """Write a finished trial as a child run, in one batch; a metric that is undefined is left out."""
+        """Write a finished trial as a child run, in one batch; a metric that is undefined is left out.
+
+        Parameters
+        ----------
+        began, ended
+            When the trial was made, if not just now: it is written afterwards, and the UI shows how long it took.
+        run_id
+            The run that a killed process began to write for it, if any.
+        """
         with store_errors(self.settings.tracking_uri):
-            run = self.client.create_run(
-                parent_experiment(self.client, parent),
-                tags={MLFLOW_PARENT_RUN_ID: parent.id, MLFLOW_RUN_NAME: name, **{k: str(v) for k, v in tags.items()}},
-            )
+            if run_id is None:
+                every = {MLFLOW_PARENT_RUN_ID: parent.id, MLFLOW_RUN_NAME: name, **tags}
+                experiment = parent_experiment(self.client, parent)
+                run = self.client.create_run(experiment, _milliseconds(began), {k: str(v) for k, v in every.items()})
+                run_id = run.info.run_id
             self.client.log_batch(
-                run.info.run_id,
+                run_id,
                 params=[Param(key, str(value)) for key, value in params.items()],
                 metrics=_metrics(metrics),
             )
-            self.client.set_terminated(run.info.run_id, status)
+            self.client.set_terminated(run_id, status, _milliseconds(ended))
+
+    def trials(self, parent: Run) -> dict[str, tuple[str, str]]:
+        """Run id and status of the trials that were written below a run, by number (``clv.trial``)."""
+        with store_errors(self.settings.tracking_uri):
+            found = self.client.search_runs(
+                [parent_experiment(self.client, parent)],
+                f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{parent.id}' and tags.`clv.kind` = 'trial'",
+                max_results=50_000,  # as many as MLflow gives at once
+            )
+        return {run.data.tags.get("clv.trial", ""): (run.info.run_id, run.info.status) for run in found}
+
+    def status(self, run_id: str) -> str | None:
+        """How a run stands (RUNNING, FINISHED, FAILED, KILLED); None if it was deleted or is not in this store."""
+        with store_errors(self.settings.tracking_uri):
+            try:
+                info = self.client.get_run(run_id).info
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                    raise
+                return None
+        return str(info.status) if info.lifecycle_stage == "active" else None
 
     def metrics(self, run_id: str) -> dict[str, float]:
         """Metrics of a run, by name."""
@@ -329,6 +374,11 @@ class Tracker:
 def parent_experiment(client: MlflowClient, parent: Run) -> str:
     """Experiment of a run: children live beside their parent, also where ``mlflow run`` chose another."""
     return str(client.get_run(parent.id).info.experiment_id)
+
+
+def _milliseconds(moment: datetime | None) -> int | None:
+    """As MLflow counts time; None, which MLflow takes for now, stays."""
+    return None if moment is None else int(moment.timestamp() * 1000)
 
 
 def _metrics(values: Mapping[str, float | None], step: int = 0) -> list[Metric]:

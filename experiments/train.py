@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 from pydantic import ValidationError
 
 from clv import drift
 from clv.errors import InputError
-from clv.evaluation import MODEL, Evaluation, evaluate
-from clv.explain import in_money
+from clv.evaluation import MODEL, TOO_FEW, Evaluation, evaluate
+from clv.explain import by_part, in_money
 from clv.level import INTERVAL_LEVEL, fit_level
 from clv.models.model import Model
 from clv.models.recipe import Recipe
@@ -78,11 +80,14 @@ def train(workspace: Workspace, *, recipe: Recipe, parent: Run | None = None) ->
             f"train {recipe.family} H={shop.horizon_days}",
             parent=parent,
             tags=run_tags,
-            description=_description(shop, protocol),
+            description=_target(shop),
         ) as run:
-            run.log(params={**recipe.model_dump(), **_data_parameters(workspace, shop, protocol)})
-            report.log_data(run, workspace, shop, protocol)
+            run.log(params=recipe.model_dump())
             evaluation = evaluate_recipes(workspace, shop, snapshots, protocol, {MODEL: recipe}, step.update)
+            # a cutoff that was to be a test may have tested nothing, so this is said only now
+            tested = replace(protocol, tests=tuple(f for f in protocol.tests if f.test in evaluation.cutoffs))
+            run.log(params=_data_parameters(workspace, shop, tested))
+            report.log_data(run, workspace, shop, tested)
             step.update("fitting on every closed label")
             closed = snapshots.at(*protocol.train)
             today = read_snapshots(workspace.warehouse, workspace.contract, [shop.as_of_date]).frame
@@ -103,12 +108,15 @@ def train(workspace: Workspace, *, recipe: Recipe, parent: Run | None = None) ->
             step.update("logging")
             if evaluation.cutoffs:
                 report.log_evaluation(run, evaluation, facts, is_short=protocol.is_short)
+            else:
+                run.log(tags=report.verdict_tags(evaluation, is_short=protocol.is_short))
             report.log_level(run, predictor.about["level"])
             doubt = total.doubt(predictor.about["level"])
             version = _log(workspace, run, shop, predictor, sample, contributions, evaluation)
             run.rename(f"version {version}: {recipe.family} H={shop.horizon_days}")
             chosen = recipe.with_share(model.predictor_.covariate_weight)
-            run.log(tags={"clv.version": version, "clv.chosen": chosen.describe()})
+            about = _description(shop, facts)
+            run.log(tags={"clv.version": version, "clv.chosen": chosen.describe(), MLFLOW_RUN_NOTE: about})
         step.note = f"version {version}, {len(closed.frame):,} snapshots at {len(protocol.train)} cutoffs"
     if doubt:
         workspace.console.warn(doubt)
@@ -247,6 +255,7 @@ def _log(
     figures["beeswarm.png"] = plots.shap_beeswarm(
         contributions.expected_value, sample[names], unit=f"contribution to expected value, {shop.currency}"
     )
+    figures["parts.png"] = plots.shap_parts(by_part(contributions, shop.currency), sample[names])
     figures["dependence.png"] = plots.shap_dependence(
         in_money(contributions, predictor.predict_parts(sample)), sample[names], unit=shop.currency
     )
@@ -294,19 +303,27 @@ def _data_parameters(workspace: Workspace, shop: Shop, protocol: Plan) -> dict[s
     }
 
 
-def _description(shop: Shop, protocol: Plan) -> str:
-    tests = ", ".join(str(fold.test) for fold in protocol.tests) or "none"
+def _target(shop: Shop) -> str:
     return (
-        f"What each of {shop.customers:,} customers will spend in the {shop.horizon_days} days after "
-        f"{shop.as_of_date}. Metrics are of the recipe, refitted and tested out of time at: {tests}. The registered "
-        f"model is the same recipe fitted on every closed label. {protocol.note}"
-    ).strip()
+        f"What each of {shop.customers:,} customers will spend in the {shop.horizon_days} days after {shop.as_of_date}."
+    )
+
+
+def _description(shop: Shop, facts: Mapping[str, Any]) -> str:
+    """What the run is; it claims a test only of the cutoffs that were tested."""
+    tested = "The recipe could not be tested out of time."
+    if facts["tests"]:
+        tested = f"Metrics are of the recipe, refitted and tested out of time at: {', '.join(facts['tests'])}."
+    model = "The registered model is the same recipe fitted on every closed label."
+    return f"{_target(shop)} {tested} {model} {facts['note']}".strip()
 
 
 def _version_description(predictor: Predictor) -> str:
     about = predictor.about
     gini = about["evaluation"]["models"].get(MODEL, {}).get("normalized_gini", [None])[0]
     tested = f"recipe, out of time: normalized Gini {gini:.3f}" if gini is not None else "no out-of-time test"
+    if any(verdict["normalized_gini"] == TOO_FEW for verdict in about["evaluation"]["verdicts"].values()):
+        tested += ", too few came back to tell"
     return (
         f"{about['source']} shop, {about['customers']:,} customers as of {about['as_of_date']}, horizon "
         f"{about['horizon_days']} days; {tested}."

@@ -14,6 +14,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import date
 from threading import Lock
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from clv.bootstrap import Difference, Outcome, Verdict, paired, resample
 from clv.deviance import explained
@@ -32,9 +34,10 @@ from clv.models.recipe import COVARIATE_WEIGHT, Recipe
 from clv.predictor import Array, Encoder, Parts, mix, with_chance
 from clv.snapshots import Shop, Snapshots
 from clv.splits import Plan
+from experiments import report
 from experiments.protocol import count_returners, protocol_of, shop_tags, untuned_recipe
 from experiments.pruning import Rivals
-from experiments.study import open_study
+from experiments.study import give_up_killed, open_study
 from experiments.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -152,7 +155,7 @@ class TuneResult:
     trials
         Trials in the study, pruned ones included.
     note
-        Why nothing was tuned, else empty.
+        Why nothing was tuned, or not again; else empty.
     """
 
     recipe: Recipe
@@ -206,9 +209,16 @@ def tune(
     jobs
         Trials in parallel.
     resume
-        Go on with the study of the same data, cutoffs and search space instead of starting anew.
+        Go on with the study of the same data and cutoffs instead of starting anew. An interrupted tuning run is
+        opened again; one that ended well is used as it is or, if trials are missing, left alone: its trials are
+        written below a new run too, for MLflow lets no parameter change.
     parent
         Run to nest the tuning run under.
+
+    Raises
+    ------
+    InputError
+        If the study to resume is damaged, of another search space or of another seed.
     """
     shop = workspace.shop()
     protocol = protocol_of(shop)
@@ -223,35 +233,48 @@ def tune(
         workspace.console.step("tune") as step,
         open_study(path, space=SPACE_VERSION, seed=seed, resume=resume) as study,
     ):
+        give_up_killed(study)
+        done, earlier = len(_finished(study)), study.user_attrs.get("run_id")
+        status = workspace.tracker.status(earlier) if earlier is not None else None
+        if resume and not done:
+            workspace.console.warn("There is no trial of these data to resume, so the search begins anew.")
+        elif earlier is not None and status is None:
+            workspace.console.warn(
+                f"Run {earlier} of this search was deleted or is in another store; a new one gets its trials."
+            )
+        if status == "FINISHED" and done >= trials and (recipe := _recipe_of(workspace, earlier)) is not None:
+            step.note = f"nothing to resume: the search is complete with {done} trials"
+            value, of_default = _best(study), _of_default(study)
+            note = f"The search is complete with {done} trials, and run {earlier} is used."
+            return TuneResult(recipe, value, of_default, earlier, done, note)
         step.update("encoding folds")
         folds = [fold for fold in bin_folds(workspace, protocol) if has_order(fold.outcome)]
         if not folds:
             step.note = "nothing, and the defaults stay: in each window everybody spent the same"
             return TuneResult(default, None, None, None, 0, f"Tuned {step.note}.")
-        if not study.trials:
-            for family in ("hurdle", "offset"):
+        # a default that was under way when the search was killed is tried again
+        made = [t.system_attrs.get("fixed_params") for t in study.trials if t.state.name != "FAIL"]
+        for family in ("hurdle", "offset"):
+            if _default_parameters(family) not in made:
                 study.enqueue_trial(_default_parameters(family))
-        done = len(_finished(study))
 
         with workspace.tracker.run(
             f"tune H={shop.horizon_days}",
             parent=parent,
             tags={**shop_tags(shop), "clv.kind": "tune"},
             description=f"Rolling-origin search on {len(folds)} cutoffs that closed before the first test cutoff.",
+            reopen=earlier if status not in (None, "FINISHED") else None,
         ) as run:
-            run.log(
-                params={
-                    "trials": trials,
-                    "jobs": jobs,
-                    "folds": ", ".join(str(fold.cutoff) for fold in folds),
-                    "seed": seed,
-                }
-            )
+            study.set_user_attr("run_id", run.id)
+            run.log(params={"folds": ", ".join(str(fold.cutoff) for fold in folds), "seed": seed})
+            # the tests' windows are none of its business; the folds' days are the parameter `folds`
+            report.log_data(run, workspace, shop, replace(protocol, tests=()))
+            _log_missing(workspace, run, shop, _finished(study))
 
             def record(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
                 _log_trial(workspace, run, shop, trial)
-                best = max((t.value for t in _complete(study) if t.value is not None), default=float("nan"))
-                step.update(f"best cv gini {best:.3f}", len(_finished(study)), trials)
+                best = _best(study)
+                step.update(f"best cv gini {math.nan if best is None else best:.3f}", len(_finished(study)), trials)
 
             step.update("", done, trials)
             search(
@@ -263,11 +286,9 @@ def tune(
                 threads=threads,
                 record=record,
             )
-            complete = _complete(study)
-            best_trial = max(complete, key=lambda trial: trial.value, default=None)
             found = candidates(
                 default,
-                _best_by_family(complete),
+                _best_by_family(_complete(study)),
                 folds,
                 returners=count_returners(shop, protocol),
                 threads=workspace.settings.threads,
@@ -275,14 +296,11 @@ def tune(
             )
             step.update("choosing the recipe: verdicts")
             best, differences = choose(found, default, [fold.outcome for fold in folds], seed)
-            value = best_trial.value if best_trial is not None else None
-            of_default = next(
-                (t.value for t in complete if t.params == _default_parameters("hurdle")),
-                None,
-            )
+            value, of_default = _best(study), _of_default(study)
             count = len(_finished(study))
             run.log(
-                params={f"best_{name}": value for name, value in best.model_dump().items()},
+                # only now: a search that goes on may be given others, and a parameter never changes
+                params={"trials": count, "jobs": jobs} | {f"best_{k}": v for k, v in best.model_dump().items()},
                 metrics={"cv_gini": value, "default_cv_gini": of_default}
                 | {f"over_default/{name}": d.estimate for name, d in differences.items()},
                 tags={"clv.family": best.family, "clv.chosen": best.describe()}
@@ -298,8 +316,30 @@ def tune(
     return TuneResult(best, value, of_default, run.id, count)
 
 
-def _log_trial(workspace: Workspace, run: Run, shop: Shop, trial: optuna.trial.FrozenTrial) -> None:
-    """Write a finished trial as a child of the tuning run."""
+def _recipe_of(workspace: Workspace, run_id: str) -> Recipe | None:
+    """What a tuning run found; None if it lost it."""
+    found = workspace.tracker.artifact(run_id, "recipe.json")
+    with suppress(ValidationError):  # of another version of clv
+        return Recipe.model_validate_json(found) if found is not None else None
+    return None
+
+
+def _log_missing(workspace: Workspace, run: Run, shop: Shop, finished: Sequence[optuna.trial.FrozenTrial]) -> None:
+    """Write those trials of a resumed study that the run lacks or that a killed process had written by halves."""
+    written = workspace.tracker.trials(run) if finished else {}
+    for trial in finished:
+        run_id, status = written.get(str(trial.number), (None, ""))
+        if status != "FINISHED":
+            _log_trial(workspace, run, shop, trial, run_id)
+
+
+def _log_trial(
+    workspace: Workspace, run: Run, shop: Shop, trial: optuna.trial.FrozenTrial, run_id: str | None = None
+) -> None:
+    """Write a finished trial as a child of the tuning run.
+
+    One that was pruned is FINISHED too, since nothing went wrong: its name and the tag ``clv.state`` tell.
+    """
     family, is_complete = trial.params.get("family", ""), trial.state.name == "COMPLETE"
     ginis = {f"gini_fold_{number + 1}": gini for number, gini in enumerate(trial.user_attrs.get("ginis", []))}
     workspace.tracker.trial(
@@ -312,8 +352,12 @@ def _log_trial(workspace: Workspace, run: Run, shop: Shop, trial: optuna.trial.F
             "clv.kind": "trial",
             "clv.state": trial.state.name.lower(),
             "clv.family": family,
+            "clv.trial": trial.number,
         },
-        status="FINISHED" if is_complete else "KILLED",
+        status="FAILED" if trial.state.name == "FAIL" else "FINISHED",
+        began=trial.datetime_start,
+        ended=trial.datetime_complete,
+        run_id=run_id,
     )
 
 
@@ -538,14 +582,15 @@ def _fold(workspace: Workspace, cutoff: date, train: Snapshots, test: Snapshots,
 
 
 def study_key(workspace: Workspace, shop: Shop) -> str:
-    """Name of the study: the same data, cutoffs, features and search space go on with the same one."""
+    """Name of the study: one for the same data, cutoffs and features.
+
+    Search space and seed stand inside, so that one of another is found and told rather than passed over.
+    """
     essence = [
         shop.fingerprint,
         str(shop.as_of_date),
         shop.horizon_days,
         workspace.contract.fingerprint,
-        workspace.settings.seed,
-        SPACE_VERSION,
     ]
     return hashlib.sha256(json.dumps(essence).encode()).hexdigest()[:16]
 
@@ -575,4 +620,13 @@ def _complete(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
 
 
 def _finished(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
-    return [trial for trial in study.trials if trial.state.is_finished()]
+    """Trials that told something: all but those under way and those that were killed."""
+    return [trial for trial in study.trials if trial.state.name in ("COMPLETE", "PRUNED")]
+
+
+def _best(study: optuna.Study) -> float | None:
+    return max((trial.value for trial in _complete(study) if trial.value is not None), default=None)
+
+
+def _of_default(study: optuna.Study) -> float | None:
+    return next((t.value for t in _complete(study) if t.params == _default_parameters("hurdle")), None)

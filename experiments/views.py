@@ -14,20 +14,39 @@ _PREFIX = "mlflow.sharedViewState."
 MODELS, TRIALS = "clv-models", "clv-trials"
 
 
+_WIDTHS = {
+    "attributes.`Models`": 140,
+    "metrics.`normalized_gini`": 125,
+    "metrics.`normalized_gini_low`": 150,
+    "metrics.`normalized_gini_high`": 155,
+    "metrics.`top_decile_capture`": 150,
+    "metrics.`gini_fold_1`": 105,
+    "metrics.`gini_fold_2`": 105,
+    "metrics.`gini_fold_3`": 105,
+    "params.`learning_rate`": 110,
+    "params.`min_child_weight`": 140,
+    "tags.`clv.verdict`": 190,
+    "tags.`clv.level`": 400,
+}
+"""Pixels of columns whose heading or text is longer than the usual 100 show."""
+
+
 def tags() -> dict[str, str]:
     """The views as experiment tags."""
     return {
         _PREFIX + MODELS: _view(
             "Models",
             "metrics.gini_over_best_baseline > -2",  # tested out of time; monitor and backtest have none
-            order_by="attributes.start_time",
+            # The best first; sorted by time MLflow would fold each version away under the `clv run` that made it.
+            order_by="metrics.`normalized_gini`",
             columns=[
+                "attributes.`Models`",
+                "tags.`clv.verdict`",
                 *(f"metrics.`{name}`" for name in ("normalized_gini", "normalized_gini_low", "normalized_gini_high")),
                 *(f"metrics.`{name}`" for name in ("top_decile_capture", "total_ratio")),
-                "params.`family`",
-                "tags.`clv.verdict`",
                 "tags.`clv.gate`",
-                "attributes.`Models`",
+                "params.`family`",
+                "tags.`clv.level`",
             ],
         ),
         _PREFIX + TRIALS: _view(
@@ -62,8 +81,8 @@ def _view(name: str, search: str, *, order_by: str, columns: Sequence[str]) -> s
         "datasetsFilter": [],
         "modelVersionFilter": "All Runs",
         "selectedColumns": list(columns),
-        "columnOrder": [],
-        "columnWidths": {},
+        "columnOrder": list(columns),  # without it MLflow sorts them by name: high before low
+        "columnWidths": {column: _WIDTHS[column] for column in columns if column in _WIDTHS},
         "runsHiddenMode": "FIRST_10_RUNS",
         "viewMaximized": False,
         "runListHidden": False,

@@ -23,8 +23,9 @@ from clv.predictor import Encoder, Hurdle, Parts, start_margins
 MAX_BIN = 128
 """Histogram bins of a column; half of XGBoost's default, no loss seen and less memory."""
 
-SMALLEST_SPEND = 0.01
-"""A returner's net spend can be 0 after returns; gamma regression needs more."""
+SMALLEST_SPEND = 1e-4
+"""A returner's net spend can be 0 after returns, and gamma regression needs more: this part of what returners spend in
+the mean, in whatever unit the shop counts."""
 
 OTHERS_PER_RETURNER = 15
 """Where returners are rare, a bag takes about this many others for each of them."""
@@ -143,7 +144,7 @@ def bin_rows(
         others = np.random.default_rng(seed).choice(others, size=int(share * len(others)), replace=False)
     rows = np.sort(np.concatenate([returners, others]))
     weight = np.where(is_return[rows], 1.0, max(1.0, 1.0 / share))
-    spend = np.maximum(future_value, SMALLEST_SPEND)
+    spend = np.maximum(future_value, SMALLEST_SPEND * (float(np.mean(future_value[returners])) or 1.0))
     shape: dict[str, Any] = {
         "feature_names": list(encoder.features),
         "feature_types": encoder.feature_types,

@@ -12,7 +12,7 @@ import duckdb
 from clv.errors import InputError
 from clv.sources import files, values
 from clv.sources.files import RawFile
-from clv.sources.tables import Loaded, count, csv_errors, csv_rows, line_of, literal, quoted, read_header
+from clv.sources.tables import Loaded, count, csv_rows, line_of, literal, quoted, read_header, reading_errors
 
 Kind = Literal["text", "integer", "money", "double", "time"]
 
@@ -260,6 +260,21 @@ class _Oddity:
 
 
 _ODDITIES = (
+    # Nobody is refused whose order was dropped (its row may lack the very id that names them, so those are counted), or
+    # who was loaded, and judged, before.
+    _Oddity(
+        "customers without an order",
+        """
+        select greatest(0, count(*) - (
+            select count(*) from dropped_olist_orders where customer_id is null or trim(customer_id) = ''
+        ))
+        from new_customers
+        where customer_id not in (select customer_id from raw.olist_orders)
+        and customer_id not in (select customer_id from dropped_olist_orders where customer_id is not null)
+        """,
+        "olist_customers",
+        0.0,  # Olist: none of 99,441
+    ),
     _Oddity(
         "orders without a payment",
         "select count(*) from raw.olist_orders where order_id not in (select order_id from raw.olist_order_payments)",
@@ -286,12 +301,13 @@ _ODDITIES = (
 
 _REMARKS = {
     "customers whose orders were all canceled or unavailable, and who are not scored": """
-        select count(distinct customer_unique_id) from raw.olist_customers
-        where customer_unique_id not in (
+        select count(*)
+        from (
             select customers.customer_unique_id
             from raw.olist_customers as customers
             inner join raw.olist_orders as orders using (customer_id)
-            where orders.order_status not in ('canceled', 'unavailable')
+            group by customers.customer_unique_id
+            having bool_and(orders.order_status in ('canceled', 'unavailable'))
         )
     """,
     "orders without an item": """
@@ -386,8 +402,7 @@ def write(
         progress(f"reading {file.name}")
         rows, is_plain = _stage(connection, table, file)
         dropped = _drop_incomplete(connection, table, file, rows, max_null_share)
-        if table.name == "olist_orders":
-            _check_dates(connection, file, tomorrow)
+        _check_dates(connection, table, file, tomorrow)
         _check_key(connection, table, file)
         orphaned = _drop_children(connection, table)
         loaded.append(Loaded(table.name, file.name, rows, dropped + orphaned, file.sha256))
@@ -398,6 +413,11 @@ def write(
         if orphaned:
             notes.append(f"{file.name}: rows of dropped rows, which were dropped with them: {orphaned:,}.")
     progress("checking that the tables fit together")
+    _check_persons(connection, found)
+    connection.execute(
+        "create temp table new_customers as select customer_id from next_olist_customers "
+        "where customer_id not in (select customer_id from raw.olist_customers)"
+    )
     for table in TABLES:
         if table.file in found:
             _merge(connection, table)
@@ -430,7 +450,7 @@ def _stage(connection: duckdb.DuckDBPyConnection, table: Table, file: RawFile) -
         if header.count(name) > 1:
             raise InputError(f"{file.name}: column {name} is in the header {header.count(name)} times; expected once.")
     picked = ", ".join(f"c{header.index(name)} as {name}" for name in table.columns)
-    with csv_errors(file, len(header)):
+    with reading_errors(file, len(header)):
         connection.execute(f"create temp table text_rows as select {picked} from {csv_rows(file, len(header))}")
     rows = count(connection, "select count(*) from text_rows")
     if rows == 0 and not table.optional:
@@ -503,7 +523,19 @@ def _drop_incomplete(
     return dropped
 
 
-def _check_dates(connection: duckdb.DuckDBPyConnection, file: RawFile, tomorrow: str) -> None:
+def _check_dates(connection: duckdb.DuckDBPyConnection, table: Table, file: RawFile, tomorrow: str) -> None:
+    """Refuse times before all history, and orders that are yet to be placed."""
+    for column in (name for name, kind in table.columns.items() if kind == "time"):
+        early = connection.execute(
+            f"select position, cast({column} as varchar) from next_{table.name} where {column} < date "
+            f"'{values.EARLIEST_DAY}' order by position limit 1"
+        ).fetchone()
+        if early:
+            raise InputError(
+                f"{file.name}, {line_of(file, early[0])}, column {column}: {values.says_too_early(early[1])}"
+            )
+    if table.name != "olist_orders":
+        return
     late = connection.execute(
         "select position, order_purchase_timestamp from next_olist_orders where order_purchase_timestamp >= date "
         f"'{tomorrow}' + interval 1 day order by position limit 1"
@@ -541,6 +573,52 @@ def _drop_children(connection: duckdb.DuckDBPyConnection, table: Table) -> int:
         dropped += count(connection, f"select count(*) from next_{table.name} where {where}")
         connection.execute(f"delete from next_{table.name} where {where}")
     return dropped
+
+
+def _check_persons(connection: duckdb.DuckDBPyConnection, found: dict[str, RawFile]) -> None:
+    """Refuse a loaded ``customer_id`` or order of another person; within a load, keys and parents rule that out."""
+    customers, orders = (found[table.file] for table in TABLES[:2])
+    moved = connection.execute(
+        """
+        select given.position, given.customer_id, given.customer_unique_id, stored.customer_unique_id
+        from next_olist_customers as given
+        inner join raw.olist_customers as stored using (customer_id)
+        where given.customer_unique_id != stored.customer_unique_id
+        order by given.position
+        limit 1
+        """
+    ).fetchone()
+    if moved:
+        position, customer, person, loaded = moved
+        raise InputError(
+            f"{customers.name}, {line_of(customers, position)}, column customer_unique_id: customer_id {customer!r} is "
+            f"of {person!r}, but was loaded for {loaded!r}; expected one person per customer_id, so mend the file, or "
+            "load all files anew without --append."
+        )
+    moved = connection.execute(
+        """
+        with persons as (
+            select customer_id, customer_unique_id from next_olist_customers
+            union
+            select customer_id, customer_unique_id from raw.olist_customers
+        )
+        select given.position, given.order_id, persons.customer_unique_id, owners.customer_unique_id
+        from next_olist_orders as given
+        inner join raw.olist_orders as stored using (order_id)
+        inner join persons on given.customer_id = persons.customer_id
+        inner join persons as owners on stored.customer_id = owners.customer_id
+        where persons.customer_unique_id != owners.customer_unique_id
+        order by given.position
+        limit 1
+        """
+    ).fetchone()
+    if moved:
+        position, order, person, loaded = moved
+        raise InputError(
+            f"{orders.name}, {line_of(orders, position)}, column customer_id: order {order!r} is of "
+            f"customer_unique_id {person!r}, but was loaded for {loaded!r}; expected one person per order, so mend the "
+            "file, or load all files anew without --append."
+        )
 
 
 def _merge(connection: duckdb.DuckDBPyConnection, table: Table) -> None:

@@ -69,11 +69,20 @@ def csv_rows(file: RawFile, width: int, delimiter: str = ",") -> str:
 
 
 @contextmanager
-def csv_errors(file: RawFile, width: int, delimiter: str = ",") -> Iterator[None]:
-    """Turn DuckDB's refusal of a CSV file into one sentence that names the line and what is wrong with it."""
+def reading_errors(file: RawFile, width: int, delimiter: str = ",") -> Iterator[None]:
+    """Turn DuckDB's refusal of a file into one sentence that, for CSV, names the line and what is wrong with it."""
     try:
         yield
-    except (duckdb.InvalidInputException, duckdb.ConversionException) as error:
+    except duckdb.Error as error:
+        # Some damage to Parquet comes as the bare class; a full disk or memory has one of its own and is no fault of
+        # the file.
+        if type(error) not in (duckdb.InvalidInputException, duckdb.ConversionException, duckdb.Error):
+            raise
+        if file.is_parquet:
+            raise InputError(
+                f"{file.name} is damaged or holds a time that fits no calendar ({first_line(error)}); write it again, "
+                "and leave empty what is not known."
+            ) from error
         _explain(file, width, delimiter)
         raise InputError(f"{file.name} can't be read as CSV: {first_line(error)}") from error
 

@@ -13,7 +13,7 @@ import duckdb
 from clv.errors import InputError, first_line
 from clv.sources import files, values
 from clv.sources.files import RawFile
-from clv.sources.tables import Loaded, count, csv_errors, csv_rows, line_of, literal, quoted, read_header
+from clv.sources.tables import Loaded, count, csv_rows, line_of, literal, quoted, read_header, reading_errors
 
 REPLACED_BY = {"transactions": "order_id"}
 """The column of each raw table by which appended rows replace stored ones."""
@@ -270,14 +270,14 @@ class _Log:
             )
         self.names = names
         picked = {role: (sources[place], types[place].split("(")[0]) for role, place in places.items()}
-        is_zoned, local = self._time(file, *picked["time"], time_zone)
+        is_zoned, time_text, local = self._time(file, *picked["time"], time_zone)
         amount_text, amount = self._amount(file, *picked["amount"])
         select = ", ".join(
             [
                 str(position),
                 self._text(file, names["customer"], *picked["customer"]),
                 self._text(file, names["order"], *picked["order"]) if "order" in picked else "null",
-                f"cast({picked['time'][0]} as varchar)",
+                time_text,
                 is_zoned,
                 local,
                 amount_text,
@@ -286,7 +286,7 @@ class _Log:
             ]
         )
         before = sum(self.counts)
-        with csv_errors(file, len(header), self.columns.delimiter):
+        with reading_errors(file, len(header), self.columns.delimiter):
             self.connection.execute(f"insert into log select {select} from {relation}")
         self.counts.append(count(self.connection, "select count(*) from log") - before)
         if not self.counts[-1]:
@@ -354,24 +354,29 @@ class _Log:
             return text, f"case when {text} is not null then try_cast({source} as {values.MONEY}) end"
         raise InputError(f"{file.name}: column {self.names['amount']} is of type {kind}; expected numbers.")
 
-    def _time(self, file: RawFile, source: str, kind: str, time_zone: str) -> tuple[str, str]:
-        """SQL of whether a time has an offset and of the time in the shop's zone."""
+    def _time(self, file: RawFile, source: str, kind: str, time_zone: str) -> tuple[str, str, str]:
+        """SQL of whether a time has an offset, of its text and of the time in the shop's zone."""
         zone = literal(time_zone)
-        if kind in ("DATE", "TIMESTAMP", "TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP_NS"):
-            return "false", f"cast({source} as timestamp)"
+        if kind == "DATE":
+            day = values.tellable(source, "date")
+            return "false", f"cast({day} as varchar)", f"cast({day} as timestamp)"
+        if kind in ("TIMESTAMP", "TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP_NS"):
+            time = values.tellable(f"cast({source} as timestamp)", "timestamp")
+            return "false", f"cast({time} as varchar)", time
         if kind == "TIMESTAMP WITH TIME ZONE":
-            return "true", f"timezone({zone}, {source})"
+            time = values.tellable(source, "timestamptz")
+            return "true", f"cast({time} as varchar)", f"timezone({zone}, {time})"
         if kind not in (*_TEXT_TYPES, *_WHOLE_TYPES):
             raise InputError(f"{file.name}: column {self.names['time']} is of type {kind}; expected times or text.")
         text = f"cast({source} as varchar)"
         if self.columns.time_format is not None:
             parsed = f"try_strptime(trim({text}), {literal(self.columns.time_format)})"
             if "%z" in self.columns.time_format.lower():
-                return "true", f"timezone({zone}, {parsed})"
-            return "false", parsed
+                return "true", text, f"timezone({zone}, {parsed})"
+            return "false", text, parsed
         instant = values.instant(text)
         local = f"coalesce({values.local_time(text)}, {values.compact_day(text)})"
-        return f"({instant}) is not null", f"coalesce({local}, timezone({zone}, {instant}))"
+        return f"({instant}) is not null", text, f"coalesce({local}, timezone({zone}, {instant}))"
 
     def _where(self, row: int) -> str:
         """File and line of a row of ``log``."""
@@ -384,12 +389,12 @@ class _Log:
     def _first(self, condition: str, column: str) -> tuple[int, str] | None:
         """The first row of ``log`` for which `condition` holds, and what its `column` says."""
         found = self.connection.execute(
-            f"select rowid, {column} from log where {condition} order by rowid limit 1"
+            f"select rowid, cast({column} as varchar) from log where {condition} order by rowid limit 1"
         ).fetchone()
         return (int(found[0]), str(found[1])) if found else None
 
     def check_values(self, tomorrow: str) -> None:
-        """Refuse times and amounts that can't be read, times of two kinds, and days in the future."""
+        """Refuse times and amounts that can't be read, times of two kinds, and days before all history or to come."""
         wrong = self._first("purchased_at is null and trim(time_text) != ''", "time_text")
         if wrong:
             raise InputError(f"{self._where(wrong[0])}, column {self.names['time']}: {self._says_time(wrong[1])}")
@@ -406,6 +411,9 @@ class _Log:
                 f"{self._where(row)}, column {self.names['time']}: {other!r} and earlier {usual!r} mix times with "
                 "and without an offset from UTC; expected one kind, with --time-zone naming the shop's zone."
             )
+        early = self._first(f"purchased_at < date '{values.EARLIEST_DAY}'", "time_text")
+        if early:
+            raise InputError(f"{self._where(early[0])}, column {self.names['time']}: {values.says_too_early(early[1])}")
         late = self._first(f"purchased_at >= date '{tomorrow}' + interval 1 day", "purchased_at")
         if late:
             raise InputError(

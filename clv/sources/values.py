@@ -9,6 +9,9 @@ from __future__ import annotations
 MONEY = "decimal(18, 4)"
 """Type of every amount."""
 
+EARLIEST_DAY = "1678-01-01"
+"""No time may be earlier: from here on it fits whatever reads it later, 64 bits of nanoseconds too."""
+
 _CLOCK = r"([01]\d|2[0-3]):[0-5]\d(:[0-5]\d(\.\d{1,9})?)?"
 _OFFSET = r" ?(Z|UTC|[+-]\d{2}(:?\d{2})?)"
 _TIME_OF_DAY = rf"\d{{4}}-\d{{2}}-\d{{2}}[ T]{_CLOCK}"
@@ -16,6 +19,20 @@ _LOCAL = rf"\d{{4}}-\d{{2}}-\d{{2}}|{_TIME_OF_DAY}"
 _EXPONENT = r"([eE][+-]?\d{1,3})?"
 _POINT = rf"[+-]?(\d+(\.\d*)?|\.\d+){_EXPONENT}|[+-]?\d{{1,3}}(,\d{{3}})+\.\d+"
 _COMMA = rf"[+-]?(\d+(,\d*)?|,\d+){_EXPONENT}|[+-]?\d{{1,3}}(\.\d{{3}})+(,\d+)?"
+
+
+def tellable(time: str, kind: str) -> str:
+    """A typed time, or the nearest in the years 1 to 9999: text and Python know no other, and it is refused anyway."""
+    first, last = f"{kind} '0001-01-01 00:00:00+00'", f"{kind} '9999-12-31 00:00:00+00'"
+    return f"case when {time} < {first} then {first} when {time} > {last} then {last} else {time} end"
+
+
+def says_too_early(found: str) -> str:
+    """What is wrong with a time before :data:`EARLIEST_DAY`, and what to do."""
+    return (
+        f"{found!r} lies before {EARLIEST_DAY}; expected no earlier day, so mend it, or leave it empty if the time is "
+        "not known."
+    )
 
 
 def integer(text: str) -> str:

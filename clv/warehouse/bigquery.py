@@ -36,12 +36,14 @@ from clv.warehouse.protocol import SCHEMAS, SHOP_SCHEMAS, NextTables
 LABELS = {"project": "clv"}
 _TABLE_NAME = re.compile(rf"\b({'|'.join(SCHEMAS)})\.(\w+)")
 _PARAMETER = re.compile(r"\$(\w+)")
+_SQL_TYPES = {"FLOAT": "FLOAT64", "INTEGER": "INT64", "BOOLEAN": "BOOL"}
+"""Types that REST calls otherwise than SQL does; GoogleSQL doesn't know FLOAT."""
 _ADDRESS = re.compile(r"(?P<project>[A-Za-z0-9.:-]+)/(?P<dataset>\w+)", re.ASCII)
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a dry run says of a statement: bytes scanned, number of tables read, types of the answer's columns."""
+    """What a dry run says of a statement: bytes scanned, number of tables read, SQL types of the answer's columns."""
 
     scanned_bytes: int
     table_count: int
@@ -132,7 +134,7 @@ class BigQueryWarehouse:
                 retry=self._retry,
                 job_retry=None,
             )
-        columns = {field.name: field.field_type for field in job.schema or ()}
+        columns = {field.name: _SQL_TYPES.get(field.field_type, field.field_type) for field in job.schema or ()}
         return Estimate(int(job.total_bytes_processed or 0), len(job.referenced_tables), columns)
 
     def columns(self, schema: str, table: str) -> tuple[str, ...]:
@@ -433,10 +435,12 @@ def _set_up(client: bigquery.Client, dataset_id: str, location: str) -> None:
             f"BigQuery dataset {dataset_id} is in {found.location}, not in {location}; give --location "
             f"{found.location} or another name."
         )
-    if found.default_table_expiration_ms or dict(found.labels) != dict(found.labels) | LABELS:
-        found.default_table_expiration_ms = None
+    # Not only tables expire: of a partitioned one, as the snapshots are, single days would, too.
+    expires = found.default_table_expiration_ms or found.default_partition_expiration_ms
+    if expires or dict(found.labels) != dict(found.labels) | LABELS:
+        found.default_table_expiration_ms = found.default_partition_expiration_ms = None
         found.labels = {**found.labels, **LABELS}
-        client.update_dataset(found, ["default_table_expiration_ms", "labels"])
+        client.update_dataset(found, ["default_table_expiration_ms", "default_partition_expiration_ms", "labels"])
 
 
 def _transaction(statements: Sequence[str]) -> str:

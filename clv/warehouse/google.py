@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import google.auth
 import grpc  # type: ignore[import-untyped]
@@ -20,7 +22,18 @@ from clv.errors import ClvError, InputError, UnavailableError
 from clv.settings import Settings
 
 SETUP = "create it with `clv setup-bigquery`"
-LOG_IN = "log in with `gcloud auth application-default login` or set GOOGLE_APPLICATION_CREDENTIALS"
+KEY_FILE = "GOOGLE_APPLICATION_CREDENTIALS"
+LOGIN_COMMAND = "gcloud auth application-default login"
+LOG_IN = f"log in with `{LOGIN_COMMAND}` or set {KEY_FILE}"
+_GOOGLES = (
+    auth.DefaultCredentialsError,
+    auth.RefreshError,
+    auth.TransportError,
+    api.GoogleAPICallError,
+    api.RetryError,
+    RequestException,
+)
+"""What Google's libraries raise."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +51,7 @@ def make_clients(project: str, settings: Settings) -> Clients:
     Raises
     ------
     UnavailableError
-        If there are no credentials.
+        If there are no credentials, or none can be read from the file that is named for them.
     """
     if settings.bigquery_emulator_host:
         channel = grpc.insecure_channel(settings.bigquery_storage_emulator_host)
@@ -50,14 +63,43 @@ def make_clients(project: str, settings: Settings) -> Clients:
             storage=BigQueryReadClient(transport=transport),  # type: ignore[no-untyped-call]
             is_emulated=True,
         )
-    with clear_errors(f"bigquery://{project}"):
-        credentials: Credentials
+    credentials: Credentials
+    with clear_errors(f"bigquery://{project}"), _key_file_errors():
         credentials, _ = google.auth.default(scopes=["https://www.googleapis.com/auth/cloud-platform"])
+    with clear_errors(f"bigquery://{project}"):
         return Clients(
             rest=bigquery.Client(project, credentials),
             storage=BigQueryReadClient(credentials=credentials),  # type: ignore[no-untyped-call]
             is_emulated=False,
         )
+
+
+@contextmanager
+def _key_file_errors() -> Iterator[None]:
+    """Say what is wrong with the file that the environment names for credentials, if it names one.
+
+    Raises
+    ------
+    UnavailableError
+        If no credentials can be read from it.
+    """
+    named = os.environ.get(KEY_FILE)
+    try:
+        yield
+    # Google's library expects a readable file with an object in it: a folder or a list end in Python's own errors.
+    except (auth.DefaultCredentialsError, OSError, ValueError, AttributeError) as error:
+        if not named:
+            raise
+        path = Path(named)
+        wrong = "is not a key that can be read; expected the JSON file of a service account or of gcloud"
+        if path.is_dir():
+            wrong = "is a folder; expected a key file"
+        elif not path.exists():
+            wrong = "does not exist; expected a key file"
+        raise UnavailableError(
+            f"{KEY_FILE} names {named}, which {wrong}, so correct the variable, or unset it and log in with "
+            f"`{LOGIN_COMMAND}`."
+        ) from error
 
 
 @contextmanager
@@ -73,17 +115,31 @@ def clear_errors(address: str) -> Iterator[None]:
     """
     try:
         yield
-    except auth.DefaultCredentialsError as error:
-        raise UnavailableError(f"No Google credentials found for {address}; {LOG_IN}.") from error
-    except auth.RefreshError as error:
-        raise UnavailableError(f"The Google credentials for {address} are no longer accepted; {LOG_IN}.") from error
-    except api.GoogleAPICallError as error:
-        raise _explained(address, error) from error
-    except (api.RetryError, auth.TransportError, RequestException) as error:
-        raise UnavailableError(f"{address} can't be reached; check the network and try again.") from error
+    except (*_GOOGLES, ValueError) as error:
+        answer = _answer(error)
+        if answer is None:
+            raise
+        raise _explained(address, answer) from error
 
 
-def _explained(address: str, error: api.GoogleAPICallError) -> ClvError:
+def _answer(error: BaseException | None) -> BaseException | None:
+    """The error of Google's, or the one behind it: pandas-gbq wraps them in ValueErrors, some of them twice."""
+    while error is not None and not isinstance(error, _GOOGLES):
+        error = error.__cause__ or error.__context__
+    return error
+
+
+def _explained(address: str, error: BaseException) -> ClvError:
+    if isinstance(error, auth.DefaultCredentialsError):
+        return UnavailableError(f"No Google credentials found for {address}; {LOG_IN}.")
+    if isinstance(error, auth.RefreshError):
+        return UnavailableError(f"The Google credentials for {address} are no longer accepted; {LOG_IN}.")
+    if isinstance(error, api.GoogleAPICallError):
+        return _refused(address, error)
+    return UnavailableError(f"{address} can't be reached; check the network and try again.")
+
+
+def _refused(address: str, error: api.GoogleAPICallError) -> ClvError:
     said = _said(error)
     reasons = {str(item["reason"]) for item in error.errors if isinstance(item, dict) and "reason" in item}
     if "bytesBilledLimitExceeded" in reasons:

@@ -90,6 +90,29 @@ def test_bytes_are_those_of_the_named_columns_and_limits_hold(run, client) -> No
         run("select * from sized", maximum_bytes_billed=100)
 
 
+def test_views_and_selects_of_no_rows_are_free(run, client) -> None:
+    run("create or replace table sized as select 'four' as text")
+    for sql in (
+        "create or replace view seen as select * from d.sized",
+        "select * from (select * from d.sized) limit 0",
+    ):
+        job = client.query(sql, job_config=bigquery.QueryJobConfig(default_dataset="facade-tests.d"))
+        job.result()
+        assert (job.total_bytes_processed, job.total_bytes_billed) == (0, 0)
+    job = client.query("select text from d.seen")
+    job.result()
+    assert (job.total_bytes_processed, job.total_bytes_billed) == (len("four") + 2, 10 * 2**20)
+
+
+def test_jobs_that_ran_are_listed(client) -> None:
+    ran = client.query("select 1")
+    ran.result()
+    dry = client.query("select 1", job_config=bigquery.QueryJobConfig(dry_run=True))
+    listed = {job.job_id for job in client.list_jobs()}
+    assert ran.job_id in listed
+    assert dry.job_id not in listed
+
+
 def test_what_is_not_there_is_not_found(run, client) -> None:
     for ask in (lambda: run("select * from nowhere"), lambda: client.get_table("d.nowhere")):
         with pytest.raises(NotFound):

@@ -147,20 +147,32 @@ ODD = {
 """What may happen to payments that no two readers of CSV need take for the same."""
 
 
+@pytest.fixture(scope="module")
+def others(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """Another warehouse, for shops that are not what this module's other tests expect."""
+    changes = {"warehouse": settings.warehouse + "_others", "home": tmp_path_factory.mktemp("others")}
+    settings = settings.model_copy(update={**changes, "max_null_share": 0.1})
+    setup_bigquery(settings)
+    yield settings
+    warehouse = open_warehouse(settings)
+    for schema in SCHEMAS:
+        dataset = f"{warehouse.project}.{warehouse.dataset}_{schema}"
+        warehouse.clients.rest.delete_dataset(dataset, delete_contents=True)
+
+
 @pytest.mark.parametrize("change", ODD.values(), ids=ODD)
-def test_a_file_with_anything_odd_goes_up_as_it_was_checked(settings, files, sent, tmp_path: Path, change) -> None:
+def test_a_file_with_anything_odd_goes_up_as_it_was_checked(others, files, sent, tmp_path: Path, change) -> None:
     shutil.copytree(files, tmp_path / "shop")
     payments = tmp_path / "shop" / "olist_order_payments_dataset.csv"
     payments.write_text(change(before := payments.read_text()))
     assert payments.read_text() != before
     embedded = Settings(home=tmp_path / "embedded", threads=2, max_null_share=0.1)
-    settings = settings.model_copy(update={"home": tmp_path / "home", "max_null_share": 0.1})
-    for where in (embedded, settings):
+    for where in (embedded, others):
         load(where, tmp_path / "shop", source="olist", today=TODAY)
     assert sent["olist_order_payments"][0].source_format == "PARQUET"
     assert sent["olist_orders"][0].source_format == "CSV"
     sql = "select * from raw.olist_order_payments"
-    ours, theirs = (open_warehouse(where).query(sql) for where in (settings, embedded))
+    ours, theirs = (open_warehouse(where).query(sql) for where in (others, embedded))
     assert [plain(row) for row in rows(ours)] == [plain(row) for row in rows(theirs)]
 
 
@@ -168,7 +180,7 @@ def test_a_file_with_anything_odd_goes_up_as_it_was_checked(settings, files, sen
     "broken", [lambda content: content + b"1,2\n", lambda content: content[: content.rindex(b'"c')]]
 )
 def test_a_file_that_bigquery_reads_otherwise_goes_up_as_it_was_checked(
-    settings, files, embedded, monkeypatch: pytest.MonkeyPatch, broken
+    others, files, embedded, monkeypatch: pytest.MonkeyPatch, broken
 ) -> None:
     upload = Client.load_table_from_file
 
@@ -178,13 +190,13 @@ def test_a_file_that_bigquery_reads_otherwise_goes_up_as_it_was_checked(
         return upload(self, file, table, job_config=job_config, **options)
 
     monkeypatch.setattr(Client, "load_table_from_file", other)
-    report = load(settings, files, source="olist", today=TODAY)
+    report = load(others, files, source="olist", today=TODAY)
     assert [note for note in report.notes if "BigQuery" in note] == [
         f"olist_orders_dataset.csv: BigQuery did not find the {report.orders:,} rows that were checked, so those were "
         "uploaded."
     ]
     sql = "select * from raw.olist_orders"
-    assert rows(open_warehouse(settings).query(sql)) == rows(embedded.query(sql))
+    assert rows(open_warehouse(others).query(sql)) == rows(embedded.query(sql))
 
 
 def test_columns_have_the_types_we_said_not_guessed_ones(warehouse) -> None:
@@ -400,23 +412,33 @@ def test_a_dry_run_tells_the_bytes_of_the_columns(warehouse) -> None:
     estimate = warehouse.estimate("select order_id from raw.olist_orders")
     assert estimate.scanned_bytes == sum(len(text) + 2 for text in column)
     assert (estimate.table_count, estimate.columns) == (1, {"order_id": "STRING"})
+    named = warehouse.estimate("select cast(1 as float64) as ratio, 1 as number, true as flag").columns
+    assert named == {"ratio": "FLOAT64", "number": "INT64", "flag": "BOOL"}, "as SQL names them, not as REST does"
 
 
 def test_a_query_over_the_limit_is_refused_before_it_runs(settings, loaded) -> None:
     tight = open_warehouse(settings.model_copy(update={"maximum_bytes_billed": 1000}))
-    with pytest.raises(InputError, match=r"limit for bytes billed: 1000.*raise the limit with CLV_BIGQUERY_MAXIMUM_BY"):
-        tight.query("select order_id from raw.olist_orders")
+    for ask in (tight.query, tight.frame):
+        with pytest.raises(InputError, match=r"limit for bytes billed: 1000.*raise the limit with CLV_BIGQUERY_MAXIMU"):
+            ask("select order_id from raw.olist_orders")
 
 
-def test_setup_is_repeatable_labels_datasets_and_switches_expiration_off(settings) -> None:
+@pytest.mark.parametrize("expiration", ["default_table_expiration_ms", "default_partition_expiration_ms"])
+def test_setup_is_repeatable_labels_datasets_and_switches_expiration_off(settings, expiration) -> None:
     warehouse = open_warehouse(settings)
     client = warehouse.clients.rest
     first = client.get_dataset(f"{warehouse.project}.{warehouse.dataset}_marts")
-    first.default_table_expiration_ms, first.labels = 3_600_000, {"team": "shop"}
-    client.update_dataset(first, ["default_table_expiration_ms", "labels"])
+    first.labels = {"team": "shop"}
+    setattr(first, expiration, 3_600_000)
+    client.update_dataset(first, [expiration, "labels"])
+    assert getattr(client.get_dataset(first.reference), expiration) == 3_600_000
+    # With the labels as they are to be, the expiration alone is a reason to change the dataset.
+    first.labels = {"team": "shop", "project": "clv"}
+    client.update_dataset(first, ["labels"])
     assert setup_bigquery(settings) == tuple(f"{warehouse.project}.{warehouse.dataset}_{schema}" for schema in SCHEMAS)
     again = client.get_dataset(first.reference)
     assert again.default_table_expiration_ms is None
+    assert again.default_partition_expiration_ms is None
     assert again.labels == {"team": "shop", "project": "clv"}
     with pytest.raises(InputError, match=r"is in US, not in EU; give --location US or another name"):
         setup_bigquery(settings.model_copy(update={"bigquery_location": "EU"}))
@@ -448,6 +470,7 @@ def test_what_is_missing_is_one_clear_sentence(bigquery_facade, project, kind, s
         lambda: load(settings, files, source="olist", today=TODAY),
         lambda: transform(settings, as_of_date=None, horizon_days=90),
         lambda: read_marts(open_warehouse(settings)),
+        lambda: open_warehouse(settings).frame("select * from raw.shop"),
     ]
     for verb in verbs:
         with pytest.raises(kind, match=rf"^bigquery://{project}/shop:? {says}.*[^.]\.$") as caught:
@@ -492,6 +515,30 @@ def test_no_credentials_is_told(monkeypatch, tmp_path: Path) -> None:
     monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path))
     monkeypatch.setenv("NO_GCE_CHECK", "true")
     with pytest.raises(UnavailableError, match=r"No Google credentials found for bigquery://some; log in with `gcloud"):
+        BigQueryWarehouse("some/shop", Settings(home=tmp_path)).query("select 1")
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (None, "does not exist; expected a key file"),
+        ("folder", "is a folder; expected a key file"),
+        ("not json", "is not a key that can be read"),
+        ("[]", "is not a key that can be read"),
+        ('{"type": "service_account"}', "is not a key that can be read"),
+    ],
+)
+def test_a_key_file_that_is_none_is_named(monkeypatch, tmp_path: Path, content: str | None, says: str) -> None:
+    path = tmp_path / "key.json"
+    if content == "folder":
+        path.mkdir()
+    elif content is not None:
+        path.write_text(content)
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(path))
+    expected = (
+        rf"^GOOGLE_APPLICATION_CREDENTIALS names {path}, which {says}[^.]* so correct the variable, or unset.*`\.$"
+    )
+    with pytest.raises(UnavailableError, match=expected):
         BigQueryWarehouse("some/shop", Settings(home=tmp_path)).query("select 1")
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from clv.bootstrap import Outcome
 from clv.contract import Contract, Feature
-from clv.evaluation import BTYD, MODEL, Evaluation, baseline_names, evaluate
+from clv.evaluation import BTYD, FEWEST_RETURNERS, MODEL, TOO_FEW, Evaluation, baseline_names, evaluate
 from clv.ledger import Ledger, number
 from clv.level import fit_level
 from clv.models.btyd import BTYDModel
@@ -108,6 +108,48 @@ def test_a_cutoff_nobody_returned_after_tests_nothing() -> None:
     assert run(data, FOLD).cutoffs == ()
 
 
+def test_a_cutoff_that_tests_nothing_says_why() -> None:
+    data, tested = snapshots(), Fold(FOLD.train, CUTOFFS[3])
+    data.frame.loc[data.frame["cutoff_date"] == FOLD.test, ["is_return", "future_value"]] = [False, 0.0]
+    found = run(data, tested, FOLD)
+    assert (found.cutoffs, found.doubt) == ((tested.test,), "")
+    assert found.left_out == f"nothing could be tested at {FOLD.test}: nobody came back within 90 days"
+    assert run(data, FOLD).doubt == found.left_out
+    data.frame.loc[data.frame["cutoff_date"].isin(FOLD.train), ["is_return", "future_value"]] = [False, 0.0]
+    assert "nobody had come back by then" in run(data, FOLD).left_out
+
+
+def few(came_back: int, cutoffs: int = 2) -> Evaluation:
+    """The same customers came back after each cutoff; resampled, they rank the same each time."""
+    value = np.where(np.arange(500) < came_back, 10.0, 0.0)
+    outcome = Outcome(np.arange(500), value > 0, value)
+    parts = {
+        MODEL: Parts(np.linspace(0.9, 0.1, 500), np.full(500, 10.0)),
+        "mean": Parts(np.full(500, 0.1), np.full(500, 10.0)),
+    }
+    return Evaluation(
+        tuple(CUTOFFS[:cutoffs]), (outcome,) * cutoffs, {name: (one,) * cutoffs for name, one in parts.items()}, seed=0
+    )
+
+
+@pytest.mark.parametrize("came_back", [1, FEWEST_RETURNERS - 1])
+def test_too_few_returners_have_an_estimate_but_neither_interval_nor_verdict(came_back: int) -> None:
+    """However often each is counted: a customer who returned in several windows is one customer."""
+    found = few(came_back)
+    for one in (*found.intervals().values(), *found.paired("mean").values(), found.share("mean")):
+        assert np.isnan([one.low, one.high]).all()
+    assert found.intervals()["normalized_gini"].estimate > 0.9
+    assert {one.verdict for one in found.paired("mean").values()} == {TOO_FEW}
+    assert found.doubt.startswith("1 customer came" if came_back == 1 else "19 customers came")
+
+
+def test_enough_returners_are_judged() -> None:
+    found = few(FEWEST_RETURNERS)
+    assert found.intervals()["normalized_gini"].low > 0.9
+    assert found.paired("mean")["normalized_gini"].verdict == "better"
+    assert found.doubt == ""
+
+
 def returners(n: int, seed: int) -> Evaluation:
     rng = np.random.default_rng(seed)
     value = rng.gamma(2.0, 10.0, n)
@@ -124,6 +166,30 @@ def test_the_value_interval_holds_its_share_of_new_returners() -> None:
 @pytest.mark.parametrize("n", [0, 19])
 def test_too_few_returners_make_no_interval(n: int) -> None:
     assert returners(n, seed=1).value_interval(0.8) is None
+
+
+def joined(*evaluations: Evaluation) -> Evaluation:
+    outcomes = tuple(outcome for one in evaluations for outcome in one.outcomes)
+    parts = tuple(part for one in evaluations for part in one.parts[MODEL])
+    return Evaluation(CUTOFFS[: len(outcomes)], outcomes, {MODEL: parts}, seed=0)
+
+
+def test_the_coverage_of_value_intervals_is_told_by_cutoffs_that_did_not_set_them() -> None:
+    alike = [returners(1000, seed) for seed in range(3)]
+    assert joined(*alike).value_coverage(0.8) == pytest.approx(0.8, abs=0.03)
+    [outcome] = alike[2].outcomes
+    dear = replace(alike[2], outcomes=(Outcome(outcome.customer_id, outcome.is_return, 100 * outcome.future_value),))
+    assert (joined(*alike[:2], dear).value_coverage(0.8) or 0) < 0.6
+    assert alike[0].value_coverage(0.8) is None
+    assert joined(returners(5, seed=1), returners(5, seed=2)).value_coverage(0.8) is None
+
+
+def test_the_value_interval_has_no_unit() -> None:
+    one = returners(500, seed=1)
+    [outcome], [parts] = one.outcomes, one.parts[MODEL]
+    small = Outcome(outcome.customer_id, outcome.is_return, outcome.future_value * 2**-20)
+    other = replace(one, outcomes=(small,), parts={MODEL: (Parts(parts.p_return, parts.value_if_return * 2**-20),)})
+    assert other.value_interval(0.8) == one.value_interval(0.8)
 
 
 def ledger_of(data: Snapshots) -> Ledger:

@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clv.explain import RETURNING, SPENDING, in_money
+from clv.explain import RETURNING, SPENDING, by_part, in_money
 from clv.predictor import Contributions, Parts
 
 
@@ -24,3 +24,11 @@ def test_one_hurdle_is_split_by_the_product_rule() -> None:
     np.testing.assert_allclose(found[RETURNING], [[7.0, 0.0]])
     np.testing.assert_allclose(found[SPENDING], [[0.0, 6.0]])
     assert np.isclose(expected.sum() + 2.0, 0.3 * 50.0)
+
+
+def test_each_part_is_told_in_its_own_unit() -> None:
+    p, value = np.array([[0.02, -0.01]]), np.array([[3.0, 0.0]])
+    chance, spend = by_part(Contributions(p, value, p, 0.1, 20.0, 2.0), "BRL").items()
+    assert (chance[0], spend[0]) == ("p_return, percentage points", "value_if_return, BRL")
+    np.testing.assert_allclose(chance[1], [[2.0, -1.0]])
+    np.testing.assert_array_equal(spend[1], value)

@@ -66,6 +66,21 @@ def test_drawing_and_weighing_keeps_the_level_and_the_order() -> None:
     assert high > 3 * low
 
 
+@pytest.mark.parametrize("objective", ["gamma", "lognormal"])
+def test_the_unit_of_money_changes_nothing_but_the_unit(objective: str) -> None:
+    X, returned, value = rare(5_000, 0.2, seed=1)
+    value[np.flatnonzero(returned)[:5]] = 0.0  # all of it came back
+    encoder = make_encoder(CONTRACT, X)
+    matrix = encoder.encode(X)
+
+    def spend(unit: float) -> np.ndarray:
+        binned = bin_rows(encoder, matrix, returned, value * unit, seed=3)
+        hurdle = fit_boosters(binned, Recipe(trees=20, value_objective=objective), seed=1, threads=2)
+        return hurdle.predict_parts(matrix).value_if_return
+
+    np.testing.assert_allclose(spend(2.0**-14) * 2**14, spend(1.0), rtol=1e-4)
+
+
 @pytest.mark.parametrize(
     ("form", "options"),
     [("hurdle", {}), ("hurdle", {"value_objective": "lognormal"}), ("tweedie", {}), ("offset", {})],

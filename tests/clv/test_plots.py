@@ -53,6 +53,14 @@ def test_gain_curve_shows_models_between_floor_and_ceiling(happened):
     assert zero.get_ydata() == pytest.approx(zero.get_xdata())
 
 
+def test_gain_curve_says_what_its_gini_is_and_knows_no_negative_zero(monkeypatch):
+    """The logged metric is a mean over cutoffs; the legend must not pass for it."""
+    monkeypatch.setattr("clv.plots.metrics.normalized_gini", lambda *_: -1e-9)
+    axes = draw(plots.gain_curve([4.0, 0.0, 1.0], {"zero": np.zeros(3)})).axes[0]
+    assert labels(axes)[1] == "zero (Gini 0.000)"
+    assert "pooled" in axes.get_legend().get_title().get_text()
+
+
 def test_calibration_by_decile_draws_the_table(happened):
     table = decile_table(*happened)
     axes = draw(plots.calibration_by_decile(table, "BRL")).axes[0]
@@ -140,6 +148,23 @@ def test_beeswarm_of_one_customer():
     assert len(missing.get_offsets()) == 0
     assert known.get_offsets().tolist() == [[2.5, 0.0]]
     assert known.get_array().tolist() == [0.5]  # neither low nor high
+
+
+def test_parts_have_bars_and_dots_each_by_its_own_order():
+    rng = np.random.default_rng(2)
+    features = pd.DataFrame({name: rng.normal(size=80) for name in ("a", "b", "c")})
+    chance, spend = rng.normal(size=(80, 3)) * [3, 2, 1], rng.normal(size=(80, 3)) * [0.1, 1, 9]
+    figure = draw(plots.shap_parts({"p_return, points": chance, "value_if_return, BRL": spend}, features, top=2))
+    panels = figure.axes[:4]
+    for axes, effect, order in zip(panels[::2], (chance, spend), (["a", "b"], ["c", "b"]), strict=True):
+        assert [text.get_text() for text in axes.get_yticklabels()] == order
+        assert [bar.get_width() for bar in axes.containers[0]] == pytest.approx(
+            [np.abs(effect[:, features.columns.get_loc(name)]).mean() for name in order]
+        )
+        assert axes.get_ylim() == (1.6, -0.6)
+    for axes, part in zip(panels[1::2], ("p_return, points", "value_if_return, BRL"), strict=True):
+        assert sum(len(points.get_offsets()) for points in axes.collections) == 160
+        assert part in axes.get_xlabel()
 
 
 def test_figures_leave_pyplot_alone(happened):

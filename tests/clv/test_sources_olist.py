@@ -13,6 +13,7 @@ import duckdb
 import pytest
 
 from clv.errors import ClvError, InputError, UnavailableError
+from clv.forget import forget
 from clv.load import LoadReport, load
 from clv.settings import Settings
 from clv.sources import files
@@ -202,6 +203,45 @@ def test_customers_of_canceled_orders_alone_are_counted(tmp_path: Path, folder: 
     assert f"{said}: {report.customers - 1}." in report.notes
 
 
+def add_customers(folder: Path, *customers: str) -> None:
+    """Customers, each a person of their own, without any order."""
+    path = folder / "olist_customers_dataset.csv"
+    write_rows(path, [*read_rows(path), *([customer, f"of {customer}", "", "", ""] for customer in customers)])
+
+
+def test_customers_without_an_order_are_an_oddity_that_olist_lacks(home: Path, folder: Path) -> None:
+    add_customers(folder, "x1")
+    notes = load_olist(home, folder).notes
+    assert "customers without an order: 1." in notes
+    assert not any("canceled or unavailable" in note for note in notes)
+    add_customers(folder, "x2")
+    refused(home, folder, "customers without an order: 2 of 8 in olist_customers; expected at most 0.0%")
+    add_customers(folder, "x3")
+    refused(home, folder, "customers without an order: 2 of 9 in olist_customers", append=True)  # x1 is loaded
+
+
+@pytest.mark.parametrize("column", ["order_purchase_timestamp", "customer_id"])
+def test_customers_of_dropped_orders_may_have_none(tmp_path: Path, folder: Path, column: str) -> None:
+    settings = Settings(home=tmp_path / "home", threads=2, max_null_share=0.6)
+    for line in (3, 4, 5):
+        set_cell(folder, "olist_orders_dataset.csv", line, column, "")
+    report = load(settings, folder, source="olist", today=TODAY)
+    assert (report.customers, report.orders) == (5, 3)
+    assert not any(note.startswith("customers ") for note in report.notes)
+    for table in (
+        "orders",
+        "order_items",
+        "order_payments",
+        "order_reviews",
+    ):  # the first order, but all customers again
+        path = folder / f"olist_{table}_dataset.csv"
+        write_rows(path, read_rows(path)[:2])
+    assert load(settings, folder, source="olist", today=TODAY, append=True).orders == 3
+    add_customers(folder, "x1", "x2")
+    with pytest.raises(InputError, match="customers without an order: 2 of 8"):
+        load(settings, folder, source="olist", today=TODAY, append=True)
+
+
 def test_oddities_of_olist_are_accepted_and_reported(tmp_path: Path, folder: Path) -> None:
     set_cell(folder, "olist_order_reviews_dataset.csv", 2, "review_creation_date", "")
     set_cell(folder, "olist_products_dataset.csv", 2, "product_category_name", "pc_gamer")
@@ -380,6 +420,32 @@ def test_orders_after_tomorrow_are_refused(home: Path, folder: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("table", "column", "value", "says"),
+    [
+        (
+            "olist_orders_dataset.csv",
+            "order_purchase_timestamp",
+            "0000-01-01 00:00:00",
+            r"'0001-01-01 \(BC\) 00:00:00'",
+        ),
+        ("olist_orders_dataset.csv", "order_purchase_timestamp", "0001-01-01 00:00:00", "'0001-01-01 00:00:00'"),
+        ("olist_orders_dataset.csv", "order_purchase_timestamp", "1677-12-31 23:59:59", "'1677-12-31 23:59:59'"),
+        ("olist_orders_dataset.csv", "order_approved_at", "0000-01-01 00:00:00", r"'0001-01-01 \(BC\) 00:00:00'"),
+        ("olist_order_items_dataset.csv", "shipping_limit_date", "0001-01-01 00:00:00", "'0001-01-01 00:00:00'"),
+    ],
+)
+def test_times_before_1678_are_refused(
+    home: Path, folder: Path, table: str, column: str, value: str, says: str
+) -> None:
+    set_cell(folder, table, 4, column, value)
+    refused(
+        home, folder, rf"^{table}, line 4, column {column}: {says} lies before 1678-01-01; expected no earlier day,"
+    )
+    set_cell(folder, table, 4, column, "1678-01-01 00:00:00")
+    load_olist(home, folder)
+
+
 def test_canceled_orders_are_no_purchases(tmp_path: Path, folder: Path) -> None:
     set_cell(folder, "olist_orders_dataset.csv", 7, "order_status", "canceled")
     set_cell(folder, "olist_orders_dataset.csv", 2, "order_status", "unavailable")
@@ -534,6 +600,51 @@ def test_append_adds_or_replaces_by_order_id(
         assert (report.orders, report.total_amount, report.shop_id) == (orders, Decimal(amount), shop_id)
     assert ask(home, "select count(*) from raw.olist_products") == [(1,)]
     assert ask(home, "select count(*) from raw.loads") == [(24,)]
+
+
+def test_what_is_loaded_stays_with_its_person(home: Path, folder: Path) -> None:
+    set_cell(folder, "olist_orders_dataset.csv", 3, "customer_id", "c3")
+    refused(
+        home,
+        folder,
+        r"^olist_orders_dataset\.csv, line 3, column customer_id: order 'o2' is of customer_unique_id 'p3', but was "
+        r"loaded for 'p2'; expected one person per order, .* without --append\.$",
+        append=True,
+    )
+    set_cell(folder, "olist_orders_dataset.csv", 3, "customer_id", "new")  # an id per order, so a move brings its own
+    set_cell(folder, "olist_customers_dataset.csv", 3, "customer_id", "new")
+    set_cell(folder, "olist_customers_dataset.csv", 3, "customer_unique_id", "p3")
+    refused(home, folder, "line 3, column customer_id: order 'o2' is of customer_unique_id 'p3'", append=True)
+    set_cell(folder, "olist_customers_dataset.csv", 3, "customer_id", "c2")
+    set_cell(folder, "olist_orders_dataset.csv", 3, "customer_id", "c2")
+    refused(
+        home,
+        folder,
+        r"^olist_customers_dataset\.csv, line 3, column customer_unique_id: customer_id 'c2' is of 'p3', but was "
+        r"loaded for 'p2'; expected one person per customer_id, .* without --append\.$",
+        append=True,
+    )
+    assert load_olist(home, folder).customers == 4  # anew, the files say who is who
+
+
+def test_a_loaded_order_may_get_another_id_of_its_person(home: Path, folder: Path) -> None:
+    for line, customer in ((2, "c6"), (7, "c1")):  # both are ids of p1
+        set_cell(folder, "olist_orders_dataset.csv", line, "customer_id", customer)
+    set_cell(folder, "olist_orders_dataset.csv", 3, "customer_id", "new")
+    path = folder / "olist_customers_dataset.csv"
+    write_rows(path, [*read_rows(path), ["new", "p2", "", "", ""]])
+    report = load_olist(home, folder, append=True)
+    assert (report.customers, report.orders) == (5, 6)
+    assert not any(note.startswith("customers ") for note in report.notes)
+
+
+def test_who_was_forgotten_may_come_again(home: Path, folder: Path) -> None:
+    forget(settings_of(home), "p1")
+    load_olist(home, write_olist(folder.parent / "later", prefix="n"), append=True)
+    assert ask(home, "select count(*) from raw.olist_orders") == [(4 + ORDERS,)]
+    report = load_olist(home, folder, append=True)
+    assert (report.customers, report.orders) == (10, 2 * ORDERS)
+    assert not any(note.startswith("customers ") for note in report.notes)
 
 
 def test_download_without_kagglehub_or_internet_is_one_clear_error(

@@ -9,6 +9,8 @@ from typing import Any
 
 import duckdb
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
@@ -231,6 +233,25 @@ def test_times_with_and_without_offset_do_not_mix(home: Path, log: Path, tmp_pat
     write_times(folder / "a.csv", "2018-01-01T00:00:00Z")
     write_times(folder / "b.csv", "2018-01-01", "2018-01-01")
     refused(home, folder, r"b\.csv, line 2, column date: .* mix times")
+
+
+@pytest.mark.parametrize(
+    ("form", "first", "text"),
+    [
+        (None, "1678-01-01", "0000-01-01"),
+        (None, "1678-01-01", "00000101"),
+        (None, "1678-01-01", "0001-01-01"),
+        (None, "1678-01-01", "1677-12-31 23:59"),
+        (None, "1678-01-01T00:00:00Z", "0000-01-01T00:00:00Z"),
+        (None, "1678-01-01T00:00:00Z", "1678-01-01T00:59:00+01:00"),
+        ("%d/%m/%Y", "01/01/1678", "01/01/0000"),
+    ],
+)
+def test_days_before_1678_are_refused(tmp_path: Path, log: Path, form: str | None, first: str, text: str) -> None:
+    columns = TransactionColumns(time_format=form)
+    load_log(tmp_path / "new", write_times(log, first), columns)
+    match = rf"^log\.csv, line 3, column date: '{re.escape(text)}' lies before 1678-01-01; expected no earlier day,"
+    refused(tmp_path / "new", write_times(log, first, text), match, columns)
 
 
 def test_days_after_tomorrow_are_refused(home: Path, log: Path) -> None:
@@ -462,6 +483,57 @@ def test_parquet_faults_are_named(home: Path, tmp_path: Path) -> None:
     refused(home, path, r"log\.parquet is not a Parquet file or is damaged")
     path.write_bytes(b"")
     refused(home, path, r"log\.parquet is empty")
+
+
+FOREVER = 2**63 - 1  # microseconds: DuckDB's infinity; what is next to minus that breaks its casts
+GOOD = 1_514_764_800_000_000
+
+
+@pytest.mark.parametrize("time_zone", ["UTC", "America/Sao_Paulo", "Asia/Tokyo"])
+@pytest.mark.parametrize(
+    ("times", "match"),
+    [
+        (pa.array([GOOD, -FOREVER], pa.timestamp("us")), "row 2, column date: .* lies before 1678-01-01"),
+        (pa.array([GOOD, 1 - FOREVER], pa.timestamp("us")), "row 2, column date: .* lies before 1678-01-01"),
+        (pa.array([GOOD, -FOREVER], pa.timestamp("us", "UTC")), "row 2, column date: .* lies before 1678-01-01"),
+        (pa.array([GOOD, 1 - FOREVER], pa.timestamp("us", "UTC")), "row 2, column date: .* lies before 1678-01-01"),
+        (pa.array([date(2018, 1, 1), date(1677, 12, 31)]), "row 2, column date: '1677-12-31' lies before 1678-01-01"),
+        (pa.array([17_532, 1 - 2**31], pa.int32()).cast(pa.date32()), "row 2, .* lies before 1678-01-01"),
+        (pa.array([GOOD, FOREVER], pa.timestamp("us")), "row 2, column date: 9999-12-31 .* lies in the future"),
+        (pa.array([GOOD, FOREVER - 1], pa.timestamp("us", "UTC")), "row 2, column date: .* lies in the future"),
+        (pa.array([17_532, 2**31 - 1], pa.int32()).cast(pa.date32()), "row 2, column date: .* lies in the future"),
+        (pa.array([GOOD // 1000, FOREVER - 1], pa.timestamp("ms")), "holds a time that fits no calendar .*; write it"),
+    ],
+)
+def test_times_beyond_all_calendars_are_refused(
+    home: Path, tmp_path: Path, times: pa.Array, match: str, time_zone: str
+) -> None:
+    path = tmp_path / "log.parquet"
+    pq.write_table(pa.table({"customer": ["1", "2"], "date": times, "amount": [1.0, 2.0]}), path)
+    refused(home, path, rf"^log\.parquet.*{match}", TransactionColumns(time_zone=time_zone))
+
+
+def test_missing_times_of_parquet_are_missing(tmp_path: Path) -> None:
+    path = tmp_path / "log.parquet"
+    for kind in (pa.timestamp("us"), pa.timestamp("ns"), pa.timestamp("us", "UTC"), pa.date32()):
+        times = pa.array([date(2018, 1, 1)] * 99 + [None]).cast(kind)
+        pq.write_table(pa.table({"customer": ["1"] * 100, "date": times, "amount": [1.0] * 100}), path)
+        assert load_log(tmp_path / "new", path).files[0].dropped == 1
+
+
+def test_no_damaged_byte_of_parquet_is_an_internal_error(tmp_path: Path) -> None:
+    path = tmp_path / "log.parquet"
+    pq.write_table(
+        pa.table({"customer": [str(n) for n in range(99)], "date": ["2018-01-02"] * 99, "amount": range(99)}), path
+    )
+    good, told = path.read_bytes(), 0
+    for place in range(4, len(good) // 2, 9):
+        path.write_bytes(good[:place] + bytes([good[place] ^ 0x55]) + good[place + 1 :])
+        try:
+            load_log(tmp_path / "new", path, replace_shop=True)
+        except InputError as error:
+            told += "log.parquet is damaged or holds" in str(error)
+    assert told > 5
 
 
 def test_a_folder_is_one_load(tmp_path: Path) -> None:

@@ -70,6 +70,7 @@ def make_raw(seed: int = 7, customers: int = 70) -> Raw:
             for _ in range(draw.choice([1, 1, 1, 2])):
                 _add_order(raw, draw, person, day + timedelta(minutes=draw.randrange(24 * 60)))
             day += timedelta(days=draw.randrange(1, 60))
+    _add_faithful(raw)
     days = [order["order_purchase_timestamp"].date() for order in raw["olist_orders"]]
     raw["shop"] = [
         {
@@ -80,7 +81,7 @@ def make_raw(seed: int = 7, customers: int = 70) -> Raw:
             "as_of_date": AS_OF,
             "first_purchase_date": min(days),
             "last_purchase_date": max(days),
-            "customer_count": customers,
+            "customer_count": customers + 1,
             "order_count": len(days),
             "fingerprint": "fingerprint",
         }
@@ -144,6 +145,42 @@ def _add_order(raw: Raw, draw: random.Random, person: int, at: datetime) -> None
                 else created + timedelta(hours=draw.randrange(0, 400)),
             }
         )
+
+
+def _add_faithful(raw: Raw) -> None:
+    """One who came more than a year before the last cutoffs: a late delivery, then a review, each of its own day."""
+    delivery, review = datetime(2017, 5, 11, 12), datetime(2017, 5, 20, 12)
+    for number, at in enumerate((delivery, review, datetime(2018, 5, 2, 12))):
+        order = f"faithful{number}"
+        raw["olist_customers"].append({"customer_id": order, "customer_unique_id": "faithful", "customer_state": "SP"})
+        raw["olist_orders"].append(
+            {
+                "order_id": order,
+                "customer_id": order,
+                "order_status": "delivered" if at == delivery else "shipped",
+                "order_purchase_timestamp": at,
+                "order_delivered_customer_date": at + timedelta(days=9) if at == delivery else None,
+                "order_estimated_delivery_date": at + timedelta(days=5),
+            }
+        )
+        raw["olist_order_payments"].append(
+            {
+                "order_id": order,
+                "payment_sequential": 1,
+                "payment_type": "boleto",
+                "payment_installments": 1,
+                "payment_value": 10 + number,
+            }
+        )
+    raw["olist_order_reviews"].append(
+        {
+            "review_id": "faithful",
+            "order_id": "faithful1",
+            "review_score": 2,
+            "review_creation_date": review + timedelta(days=6),
+            "review_answer_timestamp": review + timedelta(days=8),
+        }
+    )
 
 
 def write_raw(path: Path, raw: Raw) -> None:

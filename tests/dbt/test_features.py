@@ -230,6 +230,9 @@ def test_the_traps_are_in_the_data(raw: Raw, snapshots: Rows) -> None:
     assert any(order["amount"] == 0 for order in orders)
     assert any(order["delivered"] and order["delivered"] > AS_OF for order in orders)
     assert any(order["created"] and order["answered"] and order["created"] < order["answered"] for order in orders)
+    long_ago = [order for order in orders if order["date"] < AS_OF - timedelta(days=365)]
+    assert any(order["delivered"] and not order["created"] for order in long_ago)
+    assert any(order["answered"] and not order["delivered"] for order in long_ago)
     assert any(row["order_count"] > row["purchase_count"] for row in snapshots)
     assert any(row["gap_sd_days"] for row in snapshots)
     assert {row["first_category"] for row in snapshots} == {"toys", "books", "pc_gamer", None}

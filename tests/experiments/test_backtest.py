@@ -137,6 +137,12 @@ def test_it_is_one_parent_run_with_a_child_for_each_cell(facts: dict, client: Ml
         for run in children
     }
     assert logged == pytest.approx(refitted, abs=1e-4)
+    datasets = {one.tags[0].value: one.dataset for one in parent.inputs.dataset_inputs}
+    assert set(datasets) == {"training", "test"}
+    assert parent.data.tags["clv.data_fingerprint"].startswith(datasets["test"].digest)
+    profile = json.loads(datasets["test"].profile)
+    main = {cell["cutoff"] for cell in facts["grid"] if cell["horizon_days"] == facts["horizon_days"]}
+    assert (profile["horizon_days"], set(profile["cutoffs"])) == (facts["horizon_days"], main)
     files = {item.path for item in client.list_artifacts(facts["run_id"], "backtest")}
     assert files == {"backtest/backtest.json", "backtest/backtest.png"}
 

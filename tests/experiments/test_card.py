@@ -82,6 +82,7 @@ def about(**evaluation: Any) -> dict[str, Any]:
                 },
             ],
             "ceiling": 0.93,
+            "value_coverage": 0.774,
             "oracle": None,
             **evaluation,
         },
@@ -106,6 +107,7 @@ def test_the_card_has_what_a_reviewer_looks_for() -> None:
     assert "0.400 (0.300 to 0.500)" in page
     assert "**better than btyd**" in page
     assert "0.25 to 1.75 times" in page
+    assert "| so the other cutoffs said of each; it was true of | 77% |" in page
     assert "29,066 BRL, with 80% certainty 20,000 to 41,000. One season was seen." in page
     assert "| 2018-05-31 | 2,100 | 99 | - | - | - |" in page
     assert "achievable" not in page
@@ -117,6 +119,15 @@ def test_a_total_whose_forecasts_were_often_off_is_doubted() -> None:
     assert "further off" not in card(facts, value_interval=(0.25, 1.75))
     facts["level"]["windows_covered"] = 2
     assert "One season was seen. Of 12 closed windows, " in card(facts, value_interval=(0.25, 1.75))
+
+
+def test_nothing_is_claimed_where_too_few_came_back() -> None:
+    verdicts = {"btyd": dict.fromkeys(METRICS, "too few to tell")}
+    models = {name: {metric: [0.4, None, None] for metric in METRICS} for name in ("model", "btyd")}
+    page = card(about(verdicts=verdicts, models=models), value_interval=(0.25, 1.75))
+    assert "normalized Gini is 0.400, but too few customers came back in the test to tell how good it is." in page
+    assert "Too few customers came back to tell whether it is better than btyd, the best baseline." in page
+    assert "| model | 0.400 | 0.400 |" in page
 
 
 def test_amounts_of_a_shop_with_tiny_ones_are_shown() -> None:

@@ -116,8 +116,11 @@ def test_runs_can_be_compared_and_reproduced(chain, client: MlflowClient) -> Non
     for tag in ("clv.data_fingerprint", "clv.commit", "clv.verdict", "mlflow.note.content"):
         assert train.data.tags[tag]
     figures = {item.path for item in client.list_artifacts(train.info.run_id, "figures")}
-    names = ("gain_curve", "calibration", "metric_ladder", "value_distribution", "importance", "beeswarm", "dependence")
-    assert {f"figures/{name}.png" for name in names} <= figures
+    of_test, of_model = (
+        ("gain_curve", "calibration", "metric_ladder"),
+        ("importance", "beeswarm", "parts", "dependence"),
+    )
+    assert {f"figures/{name}.png" for name in (*of_test, "value_distribution", *of_model)} <= figures
     datasets = {one.tags[0].value: one.dataset for one in train.inputs.dataset_inputs}
     assert set(datasets) == {"training", "test"}
     assert train.data.tags["clv.data_fingerprint"].startswith(datasets["test"].digest)

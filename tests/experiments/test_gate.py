@@ -3,16 +3,26 @@
 import time
 from dataclasses import replace
 from datetime import date
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from clv.bootstrap import Outcome
-from clv.evaluation import MODEL, Evaluation
+from clv.evaluation import MODEL, TOO_FEW, Evaluation
 from clv.predictor import Parts
 from clv.snapshots import Snapshots
-from experiments.gate import Check, GateReport, _check_evaluation, _check_latency, _unjudged
+from experiments.gate import (
+    ARTIFACT,
+    Check,
+    GateReport,
+    _check_evaluation,
+    _check_latency,
+    _check_too_good,
+    _unjudged,
+    _why_unjudged,
+)
 
 CUTOFF = date(2018, 5, 31)
 
@@ -102,6 +112,65 @@ def test_what_one_cutoff_of_a_short_history_says_is_told_not_judged() -> None:
     for words in ("too little history to judge", "against total_spend", "Normalized Gini worse", "actual 2.50"):
         assert words in check.detail
     assert "failed" not in _unjudged(_check_evaluation(evaluation(model=1.0, mean=5.0), None, same_recipe=False)).detail
+
+
+def of_few(evaluation: Evaluation, came_back: int) -> Evaluation:
+    """The same, of only so many returners."""
+    (outcome,) = evaluation.outcomes
+    stays = outcome.is_return & (np.cumsum(outcome.is_return) <= came_back)
+    less = Outcome(outcome.customer_id, stays, np.where(stays, outcome.future_value, 0.0))
+    return replace(evaluation, outcomes=(less,), ceilings=(0.5,))
+
+
+def test_what_too_few_returners_say_is_told_not_judged() -> None:
+    judged = of_few(evaluation(level=2.5, model=5.0, total_spend=0.5, mean=4.0), came_back=2)
+    tested = _check_evaluation(judged, None, same_recipe=False)
+    assert failed(tested) == ["level"]
+    assert f"Normalized Gini {TOO_FEW} (" in tested[0].detail
+    assert "nan" not in tested[0].detail
+    why = _why_unjudged(judged, is_short=False)
+    assert why == "2 customers came back in the test windows, too few to tell"
+    check = _unjudged(tested, why)
+    assert check.passed
+    assert check.detail.startswith(why)
+    assert _why_unjudged(judged, is_short=True) == "too little history to judge"
+    assert _why_unjudged(evaluation(model=1.0, mean=5.0), is_short=False) == ""
+
+
+def test_one_returner_ranked_first_is_no_alarm() -> None:
+    few = of_few(evaluation(model=0.0, mean=5.0), came_back=1)
+    foresight = Parts(few.outcomes[0].is_return * 0.9, np.full(3000, 50.0))
+    found = replace(few, parts={**few.parts, MODEL: (foresight,)})
+    assert found.intervals()["normalized_gini"].estimate == pytest.approx(1.0)
+    nothing: Any = None  # nothing else is looked at
+    check, page = _check_too_good(nothing, nothing, nothing, nothing, found, "")
+    assert (check.passed, page) == (True, "")
+    assert "too few to tell" in check.detail
+
+
+def test_what_could_not_be_tested_is_not_put_down_to_the_history() -> None:
+    nothing = Evaluation((), (), {}, seed=1, untested={CUTOFF: "nobody came back within 60 days"})
+    (check,) = _check_evaluation(nothing, None, same_recipe=False)
+    assert check.passed
+    assert "nothing could be tested at 2018-05-31: nobody came back within 60 days" in check.detail
+    assert "history" not in check.detail
+    page = GateReport("4", None, (check,), nothing).to_markdown()
+    assert "| out-of-time test | not judged |" in page
+    assert "**Passed**, but nothing was judged out of time" in page
+
+
+def test_the_head_of_the_report_says_what_was_judged_when_and_how_good_it_is() -> None:
+    tested = evaluation(model=1.0, mean=5.0, production=2.0)
+    about = {"judged": "2026-11-23 20:49 UTC", "recipe": "a|b"}
+    served = replace(tested, parts={MODEL: tested.parts[MODEL], ARTIFACT: tested.parts["production"]})
+    page = GateReport("4", "3", (Check("level", True, "fine"),), tested, about=about, served=served).to_markdown()
+    head, rest = page.split("| check | result | detail |")
+    gini = tested.intervals()["normalized_gini"]
+    assert "| judged | 2026-11-23 20:49 UTC |" in head
+    assert "| recipe | a\\|b |" in head
+    assert f"| Normalized Gini, out of time | {gini.estimate:.3f} ({gini.low:.3f} to {gini.high:.3f}) |" in head
+    gini = served.intervals(ARTIFACT)["normalized_gini"]
+    assert f"| version 3, the artifact itself | {gini.estimate:.3f} ({gini.low:.3f} to {gini.high:.3f}) |" in rest
 
 
 def test_the_report_is_one_page_that_names_what_failed() -> None:

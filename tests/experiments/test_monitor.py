@@ -1,5 +1,6 @@
 """``clv monitor``: a shop that goes on after it was scored, once as predicted and once not."""
 
+import json
 from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
@@ -165,6 +166,11 @@ def test_it_is_one_run_with_a_page(facts: dict, later: tuple[Path, pd.DataFrame]
     assert run.data.tags["clv.verdict"] == "in bounds"
     gini = facts["closed"][0]["metrics"]["normalized_gini"][0]
     assert run.data.metrics["normalized_gini"] == pytest.approx(gini, abs=1e-4)
+    (seen,) = run.inputs.dataset_inputs
+    assert seen.dataset.name == "customer_snapshots/test/monitor"
+    assert run.data.tags["clv.data_fingerprint"].startswith(seen.dataset.digest)
+    days = {closed["as_of_date"] for closed in facts["closed"]} | {facts["as_of_date"]}
+    assert set(json.loads(seen.dataset.profile)["cutoffs"]) == days
     files = {item.path for item in client.list_artifacts(run.info.run_id, "monitor")}
     assert {
         f"monitor/{name}" for name in ("monitor.md", "monitor.html", "monitor.json", "promises.png", "drift.png")

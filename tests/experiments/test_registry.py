@@ -215,3 +215,28 @@ def test_a_store_that_is_away_is_not_taken_for_a_missing_alias(
     monkeypatch.setattr(registry.client, "get_model_version_by_alias", away)
     with pytest.raises(UnavailableError, match="can't be reached"):
         registry.aliased()
+
+
+def test_a_rollback_to_another_shops_version_is_refused_unless_forced(copy_of_lab, clv) -> None:
+    settings = Settings(home=copy_of_lab.home)
+    registry = Registry(Tracker(settings).open(), Home(settings.home))
+    second = copy_of_lab.register_again()
+    registry.client.set_model_version_tag(MODEL, "1", "clv.shop_id", "elsewhere")
+    registry.set_production(second, kind="promote", by="ana", reason="")
+    clv(copy_of_lab.home, "rollback").refused(2, "Version 1", "shop elsewhere", "holds shop", "--force --reason")
+    assert registry.aliased() == second
+    forced = clv(copy_of_lab.home, "promote", "1", "--force", "--reason", "that shop comes back")
+    assert forced.code == 0, forced.err
+    assert registry.aliased() == "1"
+    assert clv(copy_of_lab.home, "rollback").code == 0
+    assert registry.aliased() == second
+
+
+def test_the_name_of_a_run_says_no_longer_in_production_once_its_version_is_replaced(copy_of_lab) -> None:
+    settings = Settings(home=copy_of_lab.home)
+    registry = Registry(Tracker(settings).open(), Home(settings.home))
+    made = registry.client.get_run(registry.version("1").run_id)
+    parent = made.data.tags["mlflow.parentRunId"]
+    assert registry.client.get_run(parent).info.run_name.endswith("version 1 in Production")
+    registry.set_production(copy_of_lab.register_again(), kind="promote", by="ana", reason="")
+    assert registry.client.get_run(parent).info.run_name.endswith("version 1, promoted")

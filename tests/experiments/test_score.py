@@ -1,5 +1,7 @@
 """Where `clv score` leaves its predictions."""
 
+import errno
+import os
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -10,6 +12,7 @@ import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
+from clv.errors import UnavailableError
 from clv.ledger import read_ledger
 from clv.level import fit_level
 from clv.settings import Settings
@@ -193,3 +196,14 @@ def test_a_total_that_hangs_on_one_customer_is_told(workspace: Workspace) -> Non
 
     found = write(workspace, shop, replace(usual, answer=but_one), "one", None).warnings
     assert any(LONE in warning for warning in found)
+
+
+def test_a_model_that_can_not_be_copied_says_why(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full disk, for instance: MLflow lists what it couldn't copy, under a heading that says nothing."""
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("mlflow.store.artifact.local_artifact_repo.shutil.copy2", full)
+    with pytest.raises(UnavailableError, match=r"can't be loaded .*No space left on device.*must have space"):
+        load_predictor(workspace, "1")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from clv.errors import InputError, UnavailableError
-from experiments.study import open_study
+from experiments.study import give_up_killed, open_study
 
 SPACE = 7
 
@@ -58,7 +58,7 @@ def test_a_study_of_another_space_is_told(path: Path) -> None:
 HOLDER = """
 import sys
 from pathlib import Path
-from experiments.study import open_study
+from experiments.study import give_up_killed, open_study
 with open_study(Path(sys.argv[1]), space=7, seed=1, resume=True) as study:
     study.ask()
     print("held", flush=True)
@@ -77,3 +77,23 @@ def test_one_process_at_a_time_and_a_killed_one_leaves_no_lock(path: Path) -> No
         holder.kill()
         holder.wait(20)
         assert len(search(path, 1)) == 4
+
+
+def test_a_study_of_another_seed_is_told(path: Path) -> None:
+    with (
+        pytest.raises(InputError, match=r"another seed \(1, this is 2\).*leaving out --resume"),
+        open_study(path, space=SPACE, seed=2, resume=True),
+    ):
+        pass
+
+
+def test_a_resumed_study_draws_nothing_twice(path: Path) -> None:
+    assert len(set(search(path, 3))) == 6
+
+
+def test_trials_that_were_under_way_when_killed_are_failed(path: Path) -> None:
+    with open_study(path, space=SPACE, seed=1, resume=True) as study:
+        study.ask()
+    with open_study(path, space=SPACE, seed=1, resume=True) as study:
+        give_up_killed(study)
+        assert [trial.state.name for trial in study.trials] == [*["COMPLETE"] * 3, "FAIL"]

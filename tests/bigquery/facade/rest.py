@@ -221,6 +221,12 @@ def _add_jobs(app: FastAPI, store: Store) -> None:
             raise Refusal(501, "notImplemented", "The façade runs query, load and copy jobs")
         return jobs.shown(jobs.started(store, project, job_id, location, configuration, run))
 
+    @app.get(BASE + "/jobs")
+    def list_jobs(project: str) -> dict[str, Any]:
+        of_project = [job for job in list(store.jobs.values()) if job["jobReference"]["projectId"] == project]
+        ran = [jobs.shown(job) for job in of_project if not job["configuration"].get("dryRun")]
+        return {"kind": "bigquery#jobList", "jobs": ran}
+
     @app.get(BASE + "/jobs/{job_id}")
     def get_job(project: str, job_id: str) -> dict[str, Any]:
         return _shown(store, project, job_id)

@@ -16,7 +16,10 @@ Key = tuple[str, str, str]
 """Project, dataset, table."""
 
 TABLE_PROPERTIES = ("timePartitioning", "clustering", "labels", "description", "expirationTime")
-DATASET_PROPERTIES = ("labels", "description", "access", "location", "defaultTableExpirationMs")
+DATASET_PROPERTIES = (
+    *("labels", "description", "access", "location"),
+    *("defaultTableExpirationMs", "defaultPartitionExpirationMs"),
+)
 RESULTS = "_results"
 """The hidden dataset of query results."""
 
