@@ -244,7 +244,11 @@ def transform(
         from clv.transform import dry_run as ask
 
         asked = ask(workspace.settings, as_of_date=as_of, horizon_days=horizon_days, full_refresh=full_refresh)
-        _done(workspace, asked, f"About {asked.scanned_bytes:,} bytes, billed {asked.billed_bytes:,}: {asked.price:.4f} USD.")
+        _done(
+            workspace,
+            asked,
+            f"About {asked.scanned_bytes:,} bytes, billed {asked.billed_bytes:,}: {asked.price:.4f} USD.",
+        )
         return
     report = prepare.transform(workspace, as_of_date=as_of, horizon_days=horizon_days, full_refresh=full_refresh)
     _done(workspace, report, "Next: clv tune, or clv train.")
