@@ -296,7 +296,7 @@ def _page(results: Mapping[str, Any]) -> Iterator[str]:
         yield f"`{result['command']}`: {result['customers']:,} customers; tests at {', '.join(evaluation['tests'])}."
         yield f"{result['seconds']} s and {result['peak_gb']} GB at the peak on {result['cores']} cores."
         held = f"{evaluation['value_coverage']:.1%}"
-        yield f"Of those who came back {held} spent what an 80% interval had said of them that the other cutoffs had set.\n"
+        yield f"Of those who came back {held} spent within an 80% interval that the other cutoffs had set.\n"
         yield "| | Gini | top 10 % hold | ROC AUC | total | MAE | the model is |\n|---|---|---|---|---|---|---|"
         for model, row in NAMES.items():
             metrics = evaluation["models"][model]
