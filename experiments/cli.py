@@ -129,6 +129,7 @@ AsOf = Annotated[
 ReplaceShop = Annotated[bool, typer.Option("--replace-shop", help="Replace the shop in this home by another one.")]
 Trials = Annotated[int, typer.Option("--trials", min=1, help="Optuna trials; the first two have default parameters.")]
 Jobs = Annotated[int, typer.Option("--jobs", min=1, help="Trials in parallel.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with the last search on the same data.")]
 By = Annotated[str | None, typer.Option("--by", help="Who does this; your user name by default.")]
 Reason = Annotated[str, typer.Option("--reason", help="Why; recorded.")]
 AcceptTooGood = Annotated[
@@ -343,7 +344,7 @@ def tune(
     trials: Trials = 20,
     budget: Annotated[float | None, typer.Option(min=1, help="Start no further trial after these seconds.")] = None,
     jobs: Jobs = 1,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the last study of the same data.")] = False,
+    resume: Resume = False,
 ) -> None:
     """Search hyper-parameters by rolling-origin cross-validation; every trial is a run."""
     from experiments.tune import tune as search
@@ -544,6 +545,7 @@ def run(
     replace_shop: ReplaceShop = False,
     trials: Trials = 12,
     jobs: Jobs = 1,
+    resume: Resume = False,
     by: By = None,
     accept_too_good: AcceptTooGood = "",
     *,
@@ -565,6 +567,7 @@ def run(
         replace_shop=replace_shop,
         trials=trials,
         jobs=jobs,
+        resume=resume,
         by=_who(by),
         accept_too_good=accept_too_good,
     )
@@ -673,7 +676,10 @@ def main() -> None:
     except (typer.Abort, KeyboardInterrupt) as stop:
         if isinstance(stop.__cause__, EOFError):  # click takes it for the end of input, which we never read
             _report_bug(stop.__cause__)
-        _complain("Interrupted; what was finished is kept, and the same command can be given again.")
+        _complain(
+            "Interrupted; what was finished is kept, and the same command can be given again (`clv run` and `clv tune` "
+            "with --resume, to go on with their search)."
+        )
         sys.exit(_INTERRUPTED)
     except ClvError as error:
         _complain(str(error))

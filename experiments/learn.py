@@ -47,6 +47,7 @@ def learn(
     *,
     trials: int,
     jobs: int,
+    resume: bool,
     by: str,
     target: Path | None,
     accept_too_good: str = "",
@@ -60,7 +61,7 @@ def learn(
         tags={**shop_tags(shop), "clv.kind": "run"},
         description=f"{shop.customers:,} customers as of {shop.as_of_date}; tuning and training are child runs.",
     ) as parent:
-        tuned = tune(workspace, trials=trials, jobs=jobs, parent=parent)
+        tuned = tune(workspace, trials=trials, jobs=jobs, resume=resume, parent=parent)
         trained = train(workspace, recipe=tuned.recipe, parent=parent)
         refused = ""
         try:

@@ -30,12 +30,13 @@ def run(
     trials: int,
     jobs: int,
     by: str,
+    resume: bool = False,
     accept_too_good: str = "",
 ) -> RunResult:
     """Run all of it on the shop in `paths`.
 
     A version that the gate refuses is not promoted; predictions are written all the same, by the model in Production
-    if it fits, else by the best baseline, and the result says so.
+    if it fits, else by the best baseline, and the result says so. With `resume` the last search on these data goes on.
     """
     target = check_predictions_path(predictions) if predictions else None
     loaded = load(workspace, paths, source=source, columns=columns, append=False, replace_shop=replace_shop)
@@ -44,5 +45,13 @@ def run(
     from experiments.learn import learn
 
     return learn(
-        workspace, loaded, transformed, trials=trials, jobs=jobs, by=by, target=target, accept_too_good=accept_too_good
+        workspace,
+        loaded,
+        transformed,
+        trials=trials,
+        jobs=jobs,
+        resume=resume,
+        by=by,
+        target=target,
+        accept_too_good=accept_too_good,
     )

@@ -227,7 +227,8 @@ class Tracker:
         Parameters
         ----------
         reopen
-            Id of a run that was interrupted and goes on; it keeps its name, its parent and when it began.
+            Id of a run that was interrupted and goes on; it keeps its name and when it began, and its parent unless
+            another is given: then the former one is said to be killed.
         """
         version = commit()
         every = {MLFLOW_RUN_NAME: name, "clv.commit": version, **(tags or {})}
@@ -242,8 +243,13 @@ class Tracker:
         with store_errors(self.settings.tracking_uri):
             if reopen is not None:
                 run = Run(self.client, reopen)
+                former = self.client.get_run(reopen).data.tags.get(MLFLOW_PARENT_RUN_ID)
                 self.client.update_run(reopen, "RUNNING")
                 self.client.set_tag(reopen, "clv.commit", version)
+                if parent is not None:
+                    self.client.set_tag(reopen, MLFLOW_PARENT_RUN_ID, parent.id)
+                    if former is not None and self.status(former) == "RUNNING":
+                        self.client.set_terminated(former, "KILLED")
             elif parent is None and self._project_run_id is not None:
                 run = Run(self.client, self._project_run_id)
                 self._project_run_id = None

@@ -120,6 +120,32 @@ def test_a_killed_search_goes_on_in_its_own_run(copy_of_lab, clv, clv_process, c
     assert {run.inputs.dataset_inputs[0].dataset.name for run in [parent]} == {"customer_snapshots/training"}
 
 
+def test_a_killed_chain_goes_on_with_its_search(copy_of_lab, clv, clv_process, client, runs) -> None:
+    home: Path = copy_of_lab.home
+    command = ["run", copy_of_lab.log, "--source", "transactions", "--horizon-days", 30]
+    process = clv_process(home, *command, "--trials", 500)
+    deadline = time.monotonic() + 90
+    while len(runs("trial")) < 4:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.kill()
+    process.communicate()
+    chain, search = runs("run")[-1], runs("tune")[-1]
+    assert {one.info.status for one in (chain, search)} == {"RUNNING"}
+    target = len(trials_below(runs, search.info.run_id)) + 1
+
+    done = clv(home, "--json", *command, "--trials", target, "--resume")
+    assert done.code == 0, done.err
+    former, latest = (client.get_run(run.info.run_id) for run in (chain, runs("run")[-1]))
+    assert (former.info.status, latest.info.status) == ("KILLED", "FINISHED")
+    resumed = client.get_run(search.info.run_id)
+    assert resumed.info.status == "FINISHED"
+    assert resumed.data.tags["mlflow.parentRunId"] == latest.info.run_id
+    assert len(set(numbers(trials_below(runs, search.info.run_id)))) == target
+    assert runs("tune")[-1].info.run_id == search.info.run_id
+
+
 def test_a_default_that_was_under_way_when_killed_is_tried_again(copy_of_lab, clv) -> None:
     [path] = (copy_of_lab.home / "studies").glob("*.journal")
     with open_study(path, space=tune.SPACE_VERSION, seed=42, resume=False) as study:
