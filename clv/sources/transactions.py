@@ -210,6 +210,7 @@ def write(
         notes += log.read(position, file, time_zone)
     progress("checking the transactions")
     log.check_values(tomorrow)
+    log.check_unit(max_null_share)
     currency = log.currency()
     dropped = log.drop_incomplete(max_null_share)
     notes += log.remarks()
@@ -419,6 +420,19 @@ class _Log:
             raise InputError(
                 f"{self._where(late[0])}, column {self.names['time']}: {late[1]} lies in the future; expected no day "
                 f"after {tomorrow}."
+            )
+
+    def check_unit(self, max_lost_share: float) -> None:
+        """Refuse amounts of which more than this share would be lost in rounding, as in a unit that is too large."""
+        lost = "amount = 0 and regexp_matches(regexp_replace(amount_text, '[eE].*', ''), '[1-9]')"
+        rows = count(self.connection, f"select count(*) from log where {lost}")
+        if rows > max_lost_share * sum(self.counts):
+            first = self._first(lost, "amount_text")
+            assert first is not None
+            raise InputError(
+                f"{rows:,} of {sum(self.counts):,} amounts are not 0 but would be with the four decimals that are kept "
+                f"(the first: {self._where(first[0])}, column {self.names['amount']}: {first[1]!r}); give them in a "
+                "smaller unit, such as cents."
             )
 
     def _says_time(self, found: str) -> str:

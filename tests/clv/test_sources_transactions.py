@@ -165,6 +165,19 @@ def test_a_named_column_that_is_not_there_is_refused(home: Path, log: Path) -> N
 # --- times ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("amount", ["0.00001", "2e-6", "-0.000049"])
+def test_amounts_in_too_large_a_unit_are_refused_and_a_few_are_not(home: Path, log: Path, amount: str) -> None:
+    rows = [f"c{n},2018-01-{1 + n % 28:02d},{3 + n}" for n in range(200)]
+    log.write_text("\n".join(["customer_id,date,amount", *rows, f"a,2018-01-01,{amount}", "a,2018-01-02,0"]))
+    assert "rows with an amount of zero, which are no purchase: 2." in load_log(home, log, replace_shop=True).notes
+    tiny = [row.rsplit(",", 1)[0] + f",{amount}" for row in rows]
+    log.write_text("\n".join(["customer_id,date,amount", "z,2018-01-01,5", *tiny]))
+    with pytest.raises(
+        InputError, match=rf"^200 of 201 amounts are not 0 .* line 3, column amount: '{amount}'\); give"
+    ):
+        load_log(home, log, replace_shop=True)
+
+
 def write_times(path: Path, *found: str) -> Path:
     path.write_text("customer,date,amount\n" + "".join(f'1,"{text}",1\n' for text in found))
     return path

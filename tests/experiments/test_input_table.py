@@ -75,6 +75,20 @@ CASES = [
         [A, B, ("z", "0", "2018-02-01")],
     ),
     Case(
+        "amount of more than four decimals",
+        COMPLETE + "z,2018-01-01,1.23456,x\n",
+        ("amounts that were rounded to four decimals: 1.",),
+        [*MANY, ("z", "1.2346", "2018-01-01")],
+    ),
+    Case(
+        "amount of more than four decimals",
+        LOG + "z,2018-02-01,0.00001,3\n",
+        (
+            "1 of 3 amounts are not 0 but would be with the four decimals that are kept",
+            "line 4, column amount: '0.00001'",
+        ),
+    ),
+    Case(
         "one order id on several rows",
         LOG + "a,2018-01-01,7,1\n",
         ('"orders": 2', '"total_amount": "22'),
