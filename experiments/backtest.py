@@ -23,7 +23,7 @@ from clv.predictor import Predictor
 from clv.snapshots import Shop, Snapshots
 from clv.splits import Fold, every_fold
 from experiments import report
-from experiments.choices import Cutoffs, log_data
+from experiments.choices import Cutoffs
 from experiments.protocol import shop_tags
 from experiments.workspace import Workspace
 
@@ -289,7 +289,8 @@ def _log_data(workspace: Workspace, run: Run, shop: Shop, plans: dict[int, tuple
     days = _main(shop, plans)
     train = sorted({cutoff for fold in plans[days] for cutoff in fold.train})
     tests = [fold.test for fold in plans[days]]
-    log_data(run, workspace, replace(shop, horizon_days=days), f"backtest {days} days", train=train, tests=tests)
+    shop = replace(shop, horizon_days=days)
+    report.log_data(run, workspace, shop, train=train, tests=tests, what=f"backtest {days} days")
 
 
 def _log_files(run: Run, by_horizon: dict[int, Backtest], facts: dict[str, Any]) -> None:

@@ -13,11 +13,9 @@ from pydantic import ValidationError
 
 from clv.errors import InputError
 from clv.models.recipe import Recipe
-from clv.splits import Fold, Plan, apart
+from clv.splits import apart
 
 if TYPE_CHECKING:
-    from clv.snapshots import Shop
-    from experiments.tracking import Run
     from experiments.workspace import Workspace
 
 
@@ -147,23 +145,6 @@ def recipe_of_version(workspace: Workspace, version: str | None) -> Recipe:
     registry = workspace.registry
     chosen = registry.version(version) if version else registry.production() or registry.latest()
     return chosen.recipe
-
-
-def log_data(
-    run: Run, workspace: Workspace, shop: Shop, what: str, *, train: Sequence[date] = (), tests: Sequence[date]
-) -> None:
-    """Log which snapshots a run looked at that chose its cutoffs itself, as training logs those of the protocol.
-
-    The datasets are named for `what` looked: of one name and fingerprint MLflow keeps the cutoffs that it saw first.
-    """
-    from experiments import report, tracking
-
-    class Named(tracking.Run):
-        def dataset(self, name: str, **facts: Any) -> None:
-            super().dataset(f"{name}/{what}", **facts)
-
-    protocol = Plan(tuple(train), tuple(Fold((), day) for day in tests), (), "")
-    report.log_data(Named(run.client, run.id), workspace, shop, protocol)
 
 
 _EXAMPLE = '{"family": "blend", "trees": 200}'

@@ -42,7 +42,7 @@ def evaluate(workspace: Workspace, recipe: Recipe, cutoffs: Cutoffs | None = Non
         evaluation = evaluate_recipes(workspace, shop, snapshots, protocol, {MODEL: recipe}, step.update)
         facts = report.facts(evaluation, protocol.note)
         run.log(params={**recipe.model_dump(), "horizon_days": shop.horizon_days, "as_of_date": shop.as_of_date})
-        report.log_data(run, workspace, shop, protocol)
+        report.log_data(run, workspace, shop, train=protocol.train, tests=[fold.test for fold in protocol.tests])
         if evaluation.cutoffs:
             report.log_evaluation(run, evaluation, facts, is_short=protocol.is_short)
         for name, figure in report.figures(evaluation, shop.currency):

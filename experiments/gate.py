@@ -441,14 +441,15 @@ def _not_worse(name: str, evaluation: Evaluation, rival: str) -> Check:
     differences = evaluation.paired(rival, level=CONFIDENCE)
     judged = {metric: differences[metric] for metric in JUDGED}
     detail = ", ".join(
-        f"{METRICS[metric].label} {d.verdict} ({d.estimate:+.3f}{_bounds(d)})" for metric, d in judged.items()
+        f"{METRICS[metric].label} {d.verdict} ({', '.join(filter(None, (f'{d.estimate:+.3f}', _bounds(d))))})"
+        for metric, d in judged.items()
     )
     return Check(name, all(d.verdict != "worse" for d in judged.values()), detail)
 
 
 def _bounds(found: Difference) -> str:
-    """The interval of a difference after its estimate; nothing where it is unknown."""
-    return f", {found.low:+.3f} to {found.high:+.3f}" if math.isfinite(found.low) else ""
+    """The interval of a difference; nothing where it is unknown."""
+    return f"{found.low:+.3f} to {found.high:+.3f}" if math.isfinite(found.low) else ""
 
 
 def _check_leaks(workspace: Workspace, shop: Shop, predictor: Predictor) -> Check:
@@ -542,7 +543,7 @@ def _differences(found: Mapping[str, Mapping[str, Difference]]) -> list[str]:
     for name, by_metric in found.items():
         cells = [
             f"{by_metric[metric].estimate:+.3f}"
-            + (f" ({_bounds(by_metric[metric])[2:]})" if _bounds(by_metric[metric]) else "")
+            + (f" ({bounds})" if (bounds := _bounds(by_metric[metric])) else "")
             + f", {by_metric[metric].verdict}"
             for metric in report.COMPARED
         ]

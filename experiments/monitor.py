@@ -20,11 +20,10 @@ from clv.predictor import Parts, Predictor
 from clv.snapshots import Shop, read_snapshots
 from clv.splits import apart
 from experiments import monitor_page
-from experiments.choices import log_data
 from experiments.monitor_report import Closed, FeatureDrift, MonitorReport, checks_of
 from experiments.prediction_history import COLUMNS, Scoring, scorings, served
 from experiments.protocol import shop_tags
-from experiments.report import flat, plain
+from experiments.report import flat, log_data, plain
 from experiments.score import load_predictor
 from experiments.workspace import Workspace
 
@@ -242,7 +241,7 @@ def _log(workspace: Workspace, shop: Shop, report: MonitorReport) -> str:
     ) as run:
         # What was predicted and has closed, and today's customers, whose inputs are compared.
         days = sorted({*(closed.as_of_date for closed in report.closed), shop.as_of_date})
-        log_data(run, workspace, shop, "monitor", tests=days)
+        log_data(run, workspace, shop, tests=days, what="monitor")
         run.log(metrics=metrics)
         monitor_page.log(run, replace(report, run_id=run.id))
     return run.id

@@ -14,10 +14,11 @@ from experiments.total import doubt
 from experiments.truth import ORACLE
 
 if TYPE_CHECKING:
+    from datetime import date
+
     import pandas as pd
 
     from clv.snapshots import Shop
-    from clv.splits import Plan
     from experiments.console import Console
     from experiments.tracking import Run
     from experiments.workspace import Workspace
@@ -118,15 +119,31 @@ def headline(facts: dict[str, Any]) -> dict[str, float | None]:
     return flat({name: facts["models"][MODEL][name] for name in names})
 
 
-def log_data(run: Run, workspace: Workspace, shop: Shop, protocol: Plan) -> None:
-    """Log which data the run looked at: fingerprint, snapshots, schema."""
+def log_data(
+    run: Run,
+    workspace: Workspace,
+    shop: Shop,
+    *,
+    train: Sequence[date] = (),
+    tests: Sequence[date] = (),
+    what: str = "",
+) -> None:
+    """Log which data the run looked at: fingerprint, snapshots, schema.
+
+    Parameters
+    ----------
+    train, tests
+        Cutoffs of the snapshots that it learnt from and that it was tested on.
+    what
+        Names who looked at other cutoffs than training: of one name and fingerprint MLflow keeps those it saw first.
+    """
     columns = {feature.name: "double" if feature.kind == "number" else "string" for feature in workspace.contract}
     keys = {"customer_id": "string", "cutoff_date": "datetime"}
     labels = {"is_return": "boolean", "future_value": "double"}
-    for context, cutoffs in (("training", protocol.train), ("test", [fold.test for fold in protocol.tests])):
+    for context, cutoffs in (("training", train), ("test", tests)):
         if cutoffs:
             run.dataset(
-                f"customer_snapshots/{context}",  # MLflow takes two of the same name and digest for one
+                "/".join(filter(None, ("customer_snapshots", context, what))),
                 digest=shop.fingerprint,
                 source=f"{workspace.warehouse.address}#marts.customer_snapshots",
                 columns={**keys, **columns, **labels},

@@ -87,7 +87,7 @@ def train(workspace: Workspace, *, recipe: Recipe, parent: Run | None = None) ->
             # a cutoff that was to be a test may have tested nothing, so this is said only now
             tested = replace(protocol, tests=tuple(f for f in protocol.tests if f.test in evaluation.cutoffs))
             run.log(params=_data_parameters(workspace, shop, tested))
-            report.log_data(run, workspace, shop, tested)
+            report.log_data(run, workspace, shop, train=tested.train, tests=[fold.test for fold in tested.tests])
             step.update("fitting on every closed label")
             closed = snapshots.at(*protocol.train)
             today = read_snapshots(workspace.warehouse, workspace.contract, [shop.as_of_date]).frame

@@ -268,7 +268,7 @@ def tune(
             study.set_user_attr("run_id", run.id)
             run.log(params={"folds": ", ".join(str(fold.cutoff) for fold in folds), "seed": seed})
             # the tests' windows are none of its business; the folds' days are the parameter `folds`
-            report.log_data(run, workspace, shop, replace(protocol, tests=()))
+            report.log_data(run, workspace, shop, train=protocol.train)
             _log_missing(workspace, run, shop, _finished(study))
 
             def record(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:

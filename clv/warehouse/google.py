@@ -25,7 +25,7 @@ SETUP = "create it with `clv setup-bigquery`"
 KEY_FILE = "GOOGLE_APPLICATION_CREDENTIALS"
 LOGIN_COMMAND = "gcloud auth application-default login"
 LOG_IN = f"log in with `{LOGIN_COMMAND}` or set {KEY_FILE}"
-_GOOGLES = (
+_GOOGLE_ERRORS = (
     auth.DefaultCredentialsError,
     auth.RefreshError,
     auth.TransportError,
@@ -115,7 +115,7 @@ def clear_errors(address: str) -> Iterator[None]:
     """
     try:
         yield
-    except (*_GOOGLES, ValueError) as error:
+    except (*_GOOGLE_ERRORS, ValueError) as error:
         answer = _answer(error)
         if answer is None:
             raise
@@ -124,7 +124,7 @@ def clear_errors(address: str) -> Iterator[None]:
 
 def _answer(error: BaseException | None) -> BaseException | None:
     """The error of Google's, or the one behind it: pandas-gbq wraps them in ValueErrors, some of them twice."""
-    while error is not None and not isinstance(error, _GOOGLES):
+    while error is not None and not isinstance(error, _GOOGLE_ERRORS):
         error = error.__cause__ or error.__context__
     return error
 

@@ -4,6 +4,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from subprocess import Popen
 
 import pytest
 from mlflow import MlflowClient
@@ -39,6 +40,17 @@ def trials_below(runs: Callable[[str], list[Run]], parent: str) -> list[Run]:
 
 def numbers(trials: list[Run]) -> list[int]:
     return sorted(int(run.data.tags["clv.trial"]) for run in trials)
+
+
+def kill_while_searching(process: Popen[str], runs: Callable[[str], list[Run]]) -> None:
+    """End it with no chance to clean up, after some trials."""
+    deadline = time.monotonic() + 90
+    while len(runs("trial")) < 4:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.kill()
+    process.communicate()
 
 
 @pytest.mark.parametrize(
@@ -90,14 +102,7 @@ def test_more_trials_of_a_search_that_ended_have_a_run_that_holds_all(copy_of_la
 
 def test_a_killed_search_goes_on_in_its_own_run(copy_of_lab, clv, clv_process, client, runs) -> None:
     home: Path = copy_of_lab.home
-    process = clv_process(home, "tune", "--trials", 500)
-    deadline = time.monotonic() + 90
-    while len(runs("trial")) < 4:
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    process.kill()
-    process.communicate()
+    kill_while_searching(clv_process(home, "tune", "--trials", 500), runs)
     _, killed = runs("tune")
     assert killed.info.status == "RUNNING"
     written = trials_below(runs, killed.info.run_id)
@@ -123,14 +128,7 @@ def test_a_killed_search_goes_on_in_its_own_run(copy_of_lab, clv, clv_process, c
 def test_a_killed_chain_goes_on_with_its_search(copy_of_lab, clv, clv_process, client, runs) -> None:
     home: Path = copy_of_lab.home
     command = ["run", copy_of_lab.log, "--source", "transactions", "--horizon-days", 30]
-    process = clv_process(home, *command, "--trials", 500)
-    deadline = time.monotonic() + 90
-    while len(runs("trial")) < 4:
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    process.kill()
-    process.communicate()
+    kill_while_searching(clv_process(home, *command, "--trials", 500), runs)
     chain, search = runs("run")[-1], runs("tune")[-1]
     assert {one.info.status for one in (chain, search)} == {"RUNNING"}
     target = len(trials_below(runs, search.info.run_id)) + 1
