@@ -434,6 +434,29 @@ class BuyTillYouDie:
 
 
 @dataclass(frozen=True)
+class Calibration:
+    """How much of the differences in the spend that Gamma-Gamma foretells comes true.
+
+    Attributes
+    ----------
+    slope
+        Between 0, nothing, and 1, all of it: so many times as large is a difference of logarithms.
+    unit
+        A spend that is foretold, and
+    value
+        the one to expect then.
+    """
+
+    slope: float
+    unit: float
+    value: float
+
+    def __call__(self, foretold: Array) -> Array:
+        """The spend to expect where another one is foretold."""
+        return _floats(self.value * (foretold / self.unit) ** self.slope)
+
+
+@dataclass(frozen=True)
 class History:
     """BG/NBD and Gamma-Gamma on the columns of the encoded matrix.
 
@@ -445,11 +468,14 @@ class History:
         Positions of purchase_count, recency_days, tenure_days and amount_mean.
     reference
         Their means over the shop: the customer that contributions are counted from.
+    calibration
+        Of value_if_return, by the labels; None where too few returned.
     """
 
     model: BuyTillYouDie
     columns: tuple[int, int, int, int]
     reference: tuple[float, float, float, float]
+    calibration: Calibration | None = None
 
     FEATURES: ClassVar = ("purchase_count", "recency_days", "tenure_days", "amount_mean")
 
@@ -459,7 +485,8 @@ class History:
 
     def _parts(self, inputs: Array) -> Parts:
         count, recency, tenure, amount = inputs.T
-        return Parts(*self.model.parts(count - 1.0, tenure - recency, tenure, amount))
+        p_return, value = self.model.parts(count - 1.0, tenure - recency, tenure, amount)
+        return Parts(p_return, value if self.calibration is None else self.calibration(value))
 
     def contributions(self, matrix: NDArray[np.float32]) -> Contributions:
         """Exact Shapley values over the four inputs, from the reference customer."""
@@ -883,13 +910,14 @@ def _completed(contributions: Array, total: Array) -> Array:
 def _history(description: Mapping[str, Any] | None) -> History | None:
     if description is None:
         return None
-    model = description["model"]
+    model, calibration = description["model"], description["calibration"]
     return History(
         BuyTillYouDie(
             PurchaseProcess(**model["purchases"]), Spend(**model["spend"]), model["horizon_days"], model["value_cap"]
         ),
         tuple(description["columns"]),
         tuple(description["reference"]),
+        Calibration(**calibration) if calibration is not None else None,
     )
 
 

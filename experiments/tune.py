@@ -559,7 +559,8 @@ def bin_folds(workspace: Workspace, protocol: Plan) -> list[FoldData]:
 def _fold(workspace: Workspace, cutoff: date, train: Snapshots, test: Snapshots, horizon_days: int) -> FoldData:
     encoder = make_encoder(workspace.contract, train.frame)
     matrix, rows = encoder.encode(test.frame), encoder.encode(train.frame)
-    history = fit_history(encoder, test.frame, horizon_days)
+    returned, spent = rows[train.is_return], train.future_value[train.is_return]
+    history = fit_history(encoder, test.frame, horizon_days, returned, spent)
     seed = workspace.settings.seed
     customer_fold = customer_folds(train.customer_id, train.is_return)
     covariates = fit_covariates(

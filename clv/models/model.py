@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from clv.contract import Contract
 from clv.models.btyd import BTYDModel
+from clv.models.calibration import fit_calibration
 from clv.models.covariates import fit_covariates
 from clv.models.hurdle import CUSTOMER_FOLDS, Binned, bin_rows, customer_folds, fit_bags, make_encoder
 from clv.models.recipe import Recipe
@@ -77,6 +78,7 @@ class Model:
         encoder = make_encoder(self.contract, X)
         family = self.recipe.family
         matrix = encoder.encode(X)
+        self._returned = matrix[is_return], future_value[is_return]
         history = self._fit_history(encoder, today, horizon_days)
         start = history.predict_parts(matrix) if history is not None and family == "offset" else None
         customer_id = X["customer_id"].to_numpy(dtype=object)
@@ -129,7 +131,7 @@ class Model:
 
     def _fit_history(self, encoder: Encoder, today: pd.DataFrame, horizon_days: int) -> History | None:
         has_one = self.recipe.family in ("blend", "offset", "btyd")
-        return fit_history(encoder, today, horizon_days) if has_one else None
+        return fit_history(encoder, today, horizon_days, *self._returned) if has_one else None
 
     def _assemble(self, history: History | None) -> None:
         cap = max(self._learnt.value_cap, history.model.value_cap if history is not None else 0.0)
@@ -162,9 +164,25 @@ class Model:
         return self.predictor_.predict_parts(X)
 
 
-def fit_history(encoder: Encoder, today: pd.DataFrame, horizon_days: int) -> History:
-    """BG/NBD and Gamma-Gamma of the customers of one cutoff."""
+def fit_history(
+    encoder: Encoder,
+    today: pd.DataFrame,
+    horizon_days: int,
+    returned: NDArray[np.float32],
+    spent: NDArray[np.float64],
+) -> History:
+    """BG/NBD and Gamma-Gamma of the customers of one cutoff, calibrated by those who returned.
+
+    Parameters
+    ----------
+    today
+        Features of all customers at the cutoff.
+    returned, spent
+        Encoded labelled snapshots of customers who returned, n rows, and what they spent then, shape (n,).
+    """
     columns = [encoder.features.index(name) for name in History.FEATURES]
     reference = [float(today[name].mean()) for name in History.FEATURES]
     model = BTYDModel().fit(today, horizon_days=horizon_days).model_
-    return History(model, (columns[0], columns[1], columns[2], columns[3]), tuple(reference))  # type: ignore[arg-type]
+    history = History(model, (columns[0], columns[1], columns[2], columns[3]), tuple(reference))  # type: ignore[arg-type]
+    foretold = history.predict_parts(returned).value_if_return
+    return replace(history, calibration=fit_calibration(foretold, spent))

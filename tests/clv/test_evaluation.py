@@ -227,9 +227,9 @@ def test_a_part_of_the_customers_is_brought_to_the_same_level() -> None:
     model = BTYDModel().fit(test.frame, horizon_days=HORIZON)
     found = fit_level(ledger_of(data), FOLD.test, HORIZON).forecast
     encoder = make_encoder(CONTRACT, test.frame)
-    predictor = Predictor(
-        encoder, (), {}, (1.0, 1.0), 1e9, history=fit_history(encoder, test.frame, HORIZON), history_weight=1.0
-    )
+    returned, spent = encoder.encode(test.frame[test.is_return]), test.future_value[test.is_return]
+    history = fit_history(encoder, test.frame, HORIZON, returned, spent)
+    predictor = Predictor(encoder, (), {}, (1.0, 1.0), 1e9, history=history, history_weight=1.0)
     assert model.model_ == predictor.history.model
     whole, part = (found.factor(predictor.predict_parts(frame)) for frame in (test.frame, test.frame.iloc[::2]))
     assert part == pytest.approx(whole, rel=0.15)

@@ -95,7 +95,7 @@ def fold() -> FoldData:
     today, came, spent = customers(1500, seed=2)
     encoder = make_encoder(CONTRACT, X)
     matrix, rows = encoder.encode(today), encoder.encode(X)
-    history = fit_history(encoder, today, 90)
+    history = fit_history(encoder, today, 90, rows[returned], value[returned])
     outcome = Outcome(np.arange(len(today)), came, spent)
     held_out = customer_folds(X["customer_id"].to_numpy(dtype=object), returned)
     fitted = fit_covariates(encoder, rows, returned, held_out == 0, horizon_days=90, seed=5)
