@@ -58,10 +58,18 @@ class Parts:
 
 
 def mix(first: Parts, second: Parts, weight: float) -> Parts:
-    """Mix two answers, `weight` of the second: p_return and expected_value are mixed, value_if_return follows."""
+    """Mean of two answers of a kind, `weight` of the second: p_return and expected_value; value_if_return follows."""
     p_return = (1.0 - weight) * first.p_return + weight * second.p_return
     expected = (1.0 - weight) * first.expected_value + weight * second.expected_value
     return Parts(p_return, _divided(expected, p_return))
+
+
+def blend(first: Parts, second: Parts, weight: float) -> Parts:
+    """Mix two answers part by part, `weight` of the second: the chance to return, and the spend of those who do."""
+    return Parts(
+        (1.0 - weight) * first.p_return + weight * second.p_return,
+        (1.0 - weight) * first.value_if_return + weight * second.value_if_return,
+    )
 
 
 def with_chance(parts: Parts, p_return: Array, weight: float) -> Parts:
@@ -667,7 +675,7 @@ class Predictor:
     history
         Buy till you die; None for XGBoost alone.
     history_weight
-        Share of `history` in the mix: p_return and expected_value are mixed, value_if_return follows.
+        Share of `history` in either part, where there are hurdles beside it.
     about
         Facts of the model, as in ``model.json``: horizon_days, as_of_date, currency, shop_id, contract, ...
     value_interval
@@ -699,18 +707,18 @@ class Predictor:
 
     def predict_matrix(self, matrix: NDArray[np.float32], margins: tuple[Array, Array] | None = None) -> Parts:
         """Two-part answer for an encoded matrix, shape (n, features); `margins` are the forest's, if known already."""
-        own = self._history_share
-        p_return = expected = np.zeros(len(matrix))
-        parts = self.history.predict_parts(matrix) if self.history is not None else None
+        history = self.history.predict_parts(matrix) if self.history is not None else None
+        found = history
         if self.hurdles:
-            p, each = _answers(self.hurdles[0].form, *(margins or self.forest.margins(matrix)), parts)
-            trees = Parts(p.mean(axis=1), _divided(each.mean(axis=1), p.mean(axis=1)))
+            p, each = _answers(self.hurdles[0].form, *(margins or self.forest.margins(matrix)), history)
+            found = Parts(p.mean(axis=1), _divided(each.mean(axis=1), p.mean(axis=1)))
             if self.covariates is not None:
-                trees = with_chance(trees, self.covariates.p_return(matrix), self.covariate_weight)
-            p_return, expected = (1.0 - own) * trees.p_return, (1.0 - own) * trees.expected_value
-        if parts is not None:
-            p_return, expected = p_return + own * parts.p_return, expected + own * parts.expected_value
-        return at_level(Parts(p_return, np.minimum(_divided(expected, p_return), self.value_cap)), self.level)
+                found = with_chance(found, self.covariates.p_return(matrix), self.covariate_weight)
+            if history is not None:
+                found = blend(found, history, self.history_weight)
+        if found is None:
+            raise ValueError("A predictor needs a hurdle or a history.")
+        return at_level(Parts(found.p_return, np.minimum(found.value_if_return, self.value_cap)), self.level)
 
     @cached_property
     def forest(self) -> Forest:
@@ -756,6 +764,9 @@ class Predictor:
         mixed = {
             part.name: sum(weight * getattr(one, part.name) for weight, one in each) for part in fields(Contributions)
         }
+        if len({type(member) for _, member in self._members}) > 1:  # both parts are mixed, their product follows
+            both = _joined(*(mixed[name] for name in ("p_return", "p_return_base", "value_if_return", "value_base")))
+            mixed |= {"expected_value": both.expected_value, "expected_base": both.expected_base}
         # The level scales expected spend, and P(return) by the secant slope, as everywhere.
         mixed["expected_value"], mixed["expected_base"] = (
             self.level * mixed["expected_value"],
@@ -763,8 +774,8 @@ class Predictor:
         )
         plain = np.column_stack([mixed["p_return"], np.full(len(matrix), mixed["p_return_base"])])
         mixed["p_return"], mixed["p_return_base"] = _plain(plain, lambda p: _p_at_level(p, self.level))
-        # Values are not mixed (value_if_return follows from the mix of the other two) and runaway ones are capped: what
-        # is missing is shared out.
+        # The value of several bags follows from the mean of the other two, and runaway ones are capped: what is missing
+        # is shared out.
         parts = self.predict_matrix(matrix)
         mixed["value_if_return"] = _completed(mixed["value_if_return"], parts.value_if_return - mixed["value_base"])
         mixed["expected_value"] = _completed(mixed["expected_value"], parts.expected_value - mixed["expected_base"])

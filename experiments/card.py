@@ -108,6 +108,14 @@ def _data(about: Mapping[str, Any]) -> list[str]:
         f"| history | {about['first_purchase_date']} to {about['as_of_date']}, {about['customers']:,} customers |",
         f"| fitted on | {about['training_rows']:,} snapshots of customers at {len(cutoffs)} cutoffs, "
         f"{cutoffs[0]} to {cutoffs[-1]}, {about['training_returners']:,} of which came back |",
+        *(
+            [
+                f"| calibration slope of Gamma-Gamma's spend | {about['spend_slope']:.2f} (1: the differences it sees "
+                "between customers came true, 0: none of them did) |"
+            ]
+            if about["spend_slope"] is not None
+            else []
+        ),
         f"| fingerprint of the data | `{about['data_fingerprint'][:16]}` |",
     ]
 

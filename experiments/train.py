@@ -190,6 +190,7 @@ def _assemble(
     contributions = bare.contributions(bare.encoder.encode(sample))
     weight = np.abs(contributions.expected_value).mean(axis=0)
     order = np.argsort(-weight, kind="stable")
+    calibration = bare.history.calibration if bare.history is not None else None
     about = {
         "horizon_days": shop.horizon_days,
         "as_of_date": shop.as_of_date.isoformat(),
@@ -209,6 +210,7 @@ def _assemble(
         "trained_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "recipe": model.recipe.model_dump(),
         "covariate_weight": bare.covariate_weight,
+        "spend_slope": calibration.slope if calibration is not None else None,
         "cutoffs": [cutoff.isoformat() for cutoff in protocol.train],
         "interval_level": INTERVAL_LEVEL,
         "level": level.to_json(INTERVAL_LEVEL, bare.level),

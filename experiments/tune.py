@@ -31,7 +31,7 @@ from clv.models.covariates import fit_covariates
 from clv.models.hurdle import CUSTOMER_FOLDS, Binned, bin_rows, customer_folds, fit_bags, make_encoder
 from clv.models.model import fit_history
 from clv.models.recipe import COVARIATE_WEIGHT, Recipe
-from clv.predictor import Array, Encoder, Parts, mix, with_chance
+from clv.predictor import Array, Encoder, Parts, blend, mix, with_chance
 from clv.snapshots import Shop, Snapshots
 from clv.splits import Plan
 from experiments import report
@@ -462,12 +462,12 @@ def candidates(
         told = [fold.with_covariates(parts, share) for parts, fold in zip(trees, folds, strict=True)]
         found[f"{stem}hurdle"] = (hurdle, told)
         for weight in sorted({*HISTORY_WEIGHTS, even}):
-            blend = hurdle.model_copy(update={"family": "blend", "history_weight": share_with(weight, returners)})
+            weighted = hurdle.model_copy(update={"family": "blend", "history_weight": share_with(weight, returners)})
             mixed = [
-                mix(parts, fold.history, share_with(weight, count))
+                blend(parts, fold.history, share_with(weight, count))
                 for parts, fold, count in zip(told, folds, seen, strict=True)
             ]
-            found[f"{stem}blend_{100 * weight:.0f}"] = (blend, mixed)
+            found[f"{stem}blend_{100 * weight:.0f}"] = (weighted, mixed)
     for family in ("offset", "tweedie"):
         if family in tuned:
             found[TUNED + family] = (tuned[family], predicted(TUNED + family, tuned[family]))

@@ -65,7 +65,8 @@ def test_few_returners_are_not_asked_and_a_few_more_say_little() -> None:
     foretold, spent = returners(0.0, FEWEST, seed=4)
     assert fit_calibration(foretold[:-1], spent[:-1]) is None
     some, many = fit_calibration(foretold, spent), fit_calibration(*returners(0.0, 2_000, seed=4))
-    assert some is not None and many is not None
+    assert some is not None
+    assert many is not None
     assert some.slope > many.slope + 0.1
 
 
@@ -78,7 +79,8 @@ def test_where_nothing_is_spent_or_foretold_there_is_none(foretold: float, spent
 def test_the_unit_of_money_does_not_matter(unit: float, own: float) -> None:
     foretold, spent = returners(0.4, 200, seed=5)
     plain, other = fit_calibration(foretold, spent), fit_calibration(foretold * own, spent * unit)
-    assert plain is not None and other is not None
+    assert plain is not None
+    assert other is not None
     assert other.slope == pytest.approx(plain.slope, abs=1e-4)
     np.testing.assert_allclose(other(foretold * own), plain(foretold) * unit, rtol=1e-3)
 
@@ -88,7 +90,8 @@ def test_refunds_and_returners_who_spent_nothing_are_finite() -> None:
     foretold[:50], spent[100:150] = 0.0, 0.0
     found = fit_calibration(foretold, spent)
     assert found is not None
-    assert np.isfinite(found(foretold)).all() and (found(foretold) >= 0).all()
+    assert np.isfinite(found(foretold)).all()
+    assert (found(foretold) >= 0).all()
 
 
 @given(slope=st.floats(0, 1), value=POSITIVE, first=POSITIVE, more=st.floats(1, 1e3))
@@ -109,7 +112,8 @@ def model() -> Model:
 def test_a_blend_mixes_the_calibrated_spend(model: Model) -> None:
     today, _, _ = customers(300, seed=9)
     history = model.predictor_.history
-    assert history is not None and history.calibration is not None
+    assert history is not None
+    assert history.calibration is not None
     matrix = model.predictor_.encoder.encode(today)
     plain = replace(history, calibration=None).predict_parts(matrix)
     found = history.predict_parts(matrix)

@@ -14,7 +14,7 @@ import clv.predictor
 from clv.errors import InputError
 from clv.models.model import Model
 from clv.models.recipe import Recipe
-from clv.predictor import Forest, History, Parts, Predictor, at_level, mix, total_interval
+from clv.predictor import Forest, History, Parts, Predictor, at_level, blend, total_interval
 from tests.clv.customers import CONTRACT, customers
 
 
@@ -115,13 +115,13 @@ def test_the_parts_multiply(predictor: Predictor) -> None:
     assert table["percentile"].between(0, 100).all()
 
 
-def test_the_blend_mixes_probability_and_expected_value() -> None:
+def test_the_blend_mixes_either_part() -> None:
     X, _, _ = customers(3000, seed=6)
-    blend, hurdle, history = (fit(seed=1, family=family).predict_parts(X) for family in ("blend", "hurdle", "btyd"))
-    np.testing.assert_allclose(blend.p_return, (hurdle.p_return + history.p_return) / 2)
-    np.testing.assert_allclose(blend.expected_value, (hurdle.expected_value + history.expected_value) / 2)
-    half = mix(hurdle, history, 0.5)
-    np.testing.assert_allclose(blend.value_if_return, half.value_if_return)
+    found, hurdle, history = (fit(seed=1, family=family).predict_parts(X) for family in ("blend", "hurdle", "btyd"))
+    np.testing.assert_allclose(found.p_return, (hurdle.p_return + history.p_return) / 2)
+    np.testing.assert_allclose(found.value_if_return, (hurdle.value_if_return + history.value_if_return) / 2)
+    half = blend(hurdle, history, 0.5)
+    np.testing.assert_allclose(found.expected_value, half.expected_value)
 
 
 def test_contributions_add_up_to_the_prediction(predictor: Predictor) -> None:

@@ -38,6 +38,7 @@ def about(**evaluation: Any) -> dict[str, Any]:
         "importance": [{"feature": "state", "mean_abs_contribution": 2.5}],
         "data_fingerprint": "f" * 64,
         "covariate_weight": 0.3,
+        "spend_slope": 0.314,
         "commit": "abc",
         "trained_at": "2026-01-01T00:00:00+00:00",
         "seed": 42,
@@ -103,6 +104,7 @@ def test_the_card_has_what_a_reviewer_looks_for() -> None:
     ):
         assert f"\n## {heading}\n" in page
     assert "2016-10-01 to 2018-08-31, 3,000 customers" in page
+    assert "| calibration slope of Gamma-Gamma's spend | 0.31 (" in page
     assert "19,474 snapshots of customers at 2 cutoffs" in page
     assert "0.400 (0.300 to 0.500)" in page
     assert "**better than btyd**" in page
@@ -112,6 +114,10 @@ def test_the_card_has_what_a_reviewer_looks_for() -> None:
     assert "| 2018-05-31 | 2,100 | 99 | - | - | - |" in page
     assert "achievable" not in page
     assert "Where \\| it went." in page
+
+
+def test_where_nothing_was_calibrated_the_card_does_not_speak_of_it() -> None:
+    assert "calibration slope" not in card({**about(), "spend_slope": None}, value_interval=(0.25, 1.75))
 
 
 def test_a_total_whose_forecasts_were_often_off_is_doubted() -> None:

@@ -16,7 +16,7 @@ from clv.models.covariates import fit_covariates
 from clv.models.hurdle import customer_folds, make_encoder
 from clv.models.model import Model, fit_history
 from clv.models.recipe import COVARIATE_WEIGHT, Recipe, default_recipe
-from clv.predictor import Parts, mix
+from clv.predictor import Parts, blend
 from experiments.tune import FoldData, candidates, choose, history_weight, search
 
 N = 2000
@@ -41,7 +41,7 @@ def shop(hurdle_noise: float, history_noise: float) -> tuple[dict[str, tuple[Rec
     found: dict[str, tuple[Recipe, Sequence[Parts]]] = {
         f"blend_{weight}": (
             recipe.model_copy(update={"history_weight": weight}),
-            [mix(one, other, weight) for one, other in zip(hurdle, history, strict=True)],
+            [blend(one, other, weight) for one, other in zip(hurdle, history, strict=True)],
         )
         for weight in WEIGHTS
     }
@@ -155,9 +155,9 @@ def test_every_candidate_is_named_by_what_it_is(fold: FoldData) -> None:
     assert told == ["hurdle", "tuned_hurdle", "tuned_offset"]
     assert sum(recipe == small for recipe, _ in found.values()) == 1
     assert {"hurdle", "blend_50", "tuned_hurdle", "tuned_blend_10", "tuned_offset", "btyd"} <= set(found)
-    blend, [parts] = found["tuned_blend_25"]
-    assert (blend.family, blend.history_weight, blend.trees) == ("blend", 0.25, 15)
-    mixed = mix(found["tuned_hurdle"][1][0], fold.history, 0.25)
+    recipe, [parts] = found["tuned_blend_25"]
+    assert (recipe.family, recipe.history_weight, recipe.trees) == ("blend", 0.25, 15)
+    mixed = blend(found["tuned_hurdle"][1][0], fold.history, 0.25)
     np.testing.assert_allclose(parts.expected_value, mixed.expected_value)
 
 
@@ -171,6 +171,8 @@ def test_a_candidate_predicts_what_its_model_would(name: str, share: float, fold
     parts = model.fit(X, value, is_return=returned, today=today, horizon_days=90).predict_parts(today)
     assert model.predictor_.covariate_weight == share
     np.testing.assert_allclose(parts.p_return, expected.p_return, rtol=1e-5)
+    capped = parts.value_if_return < model.predictor_.value_cap
+    np.testing.assert_allclose(parts.value_if_return[capped], expected.value_if_return[capped], rtol=1e-5)
 
 
 def test_buy_till_you_die_counts_for_as_many_returners_when_there_are_more(fold: FoldData) -> None:

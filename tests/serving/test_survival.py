@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import signal
+import statistics
 import subprocess
 import sys
 import threading
@@ -184,8 +185,8 @@ def test_memory_stays_flat(helpers, registry, tmp_path: Path) -> None:
             for _ in range(count // 100):
                 assert client.post("/predict/purchases", json=purchases).status_code == 200
 
-        ask(10_000)
-        before = memory().rss
-        ask(90_000)
-        grown = memory().rss - before
-    assert grown < 40 * 2**20
+        sizes = []
+        for _ in range(10):
+            ask(10_000)
+            sizes.append(memory().rss)  # it goes up and down by some MiB with what is asked at that moment
+    assert statistics.median(sizes[-3:]) - statistics.median(sizes[:3]) < 30 * 2**20
