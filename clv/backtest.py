@@ -15,7 +15,18 @@ from typing import Protocol
 import numpy as np
 import pandas as pd
 
-from clv.bootstrap import LEVEL, Difference, Draws, Interval, Outcome, intervals, paired, resample
+from clv.bootstrap import (
+    FEWEST_RETURNERS,
+    LEVEL,
+    TOO_FEW,
+    Difference,
+    Draws,
+    Interval,
+    Outcome,
+    intervals,
+    paired,
+    resample,
+)
 from clv.evaluation import can_learn
 from clv.metrics import METRICS
 from clv.predictor import Parts
@@ -79,8 +90,8 @@ class Age:
     ----------
     days
         Mean age.
-    cutoffs
-        Cutoffs that were compared.
+    cutoffs, returners
+        Cutoffs that were compared, and who came back after them, each time counted.
     old, new
         Their metrics over these cutoffs.
     difference
@@ -89,14 +100,22 @@ class Age:
 
     days: int
     cutoffs: int
+    returners: int
     old: Mapping[str, float]
     new: Mapping[str, float]
     difference: Mapping[str, Difference]
 
     @property
+    def is_judged(self) -> bool:
+        """Whether enough customers came back to tell."""
+        return self.returners >= FEWEST_RETURNERS
+
+    @property
     def verdict(self) -> str:
         """Whether the old ones rank worse, in words; beyond noise and by less than matters is ``slightly worse``."""
         found = self.difference[JUDGED]
+        if not self.is_judged:
+            return TOO_FEW
         return "slightly worse" if found.verdict == "worse" and found.estimate > -SMALLEST_LOSS else found.verdict
 
 
@@ -175,7 +194,9 @@ class Backtest:
                 continue
             days = [(self.cutoffs[column] - day).days for column, day in enumerate(by_cutoff) if day is not None]
             old, new = (self._means(name, columns) for name in (str(step), "0"))
-            found.append(Age(round(float(np.mean(days))), len(columns), old, new, paired(self.draws, str(step), "0")))
+            came_back = sum(int(self.outcomes[column].is_return.sum()) for column in columns)
+            difference = paired(self.draws, str(step), "0")
+            found.append(Age(round(float(np.mean(days))), len(columns), came_back, old, new, difference))
         return tuple(found)
 
     def _means(self, name: str, columns: list[int]) -> dict[str, float]:
@@ -197,12 +218,14 @@ class Backtest:
 
     @property
     def _known(self) -> list[Age]:
-        """Ages at which enough cutoffs were compared."""
-        return [age for age in self.ages if age.cutoffs >= FEWEST_COMPARED]
+        """Ages at which enough cutoffs were compared, and enough customers came back."""
+        return [age for age in self.ages if age.cutoffs >= FEWEST_COMPARED and age.is_judged]
 
     def note(self) -> str:
         """What that means, in a sentence."""
         known = self._known
+        if not known and any(age.cutoffs >= FEWEST_COMPARED for age in self.ages):
+            return f"Too few customers came back, fewer than {FEWEST_RETURNERS}, to see a model grow old."
         if not known:
             return (
                 f"Too little history to see a model grow old: it takes {FEWEST_COMPARED + 1} cutoffs that can be "

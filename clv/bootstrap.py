@@ -33,6 +33,11 @@ from clv.predictor import Parts
 Verdict = Literal["better", "not distinguishable", "worse", "too few to tell"]
 """The last where so few customers came back that resampling them says nothing of what chance can do."""
 
+FEWEST_RETURNERS = 20
+"""Fewer returners than this say too little about the spread of their spend, and about who comes back."""
+
+TOO_FEW: Verdict = "too few to tell"
+
 REPLICATES = 200
 LEVEL = 0.95
 _ROUNDING = 1e-9  # equal metrics may differ in the last digits of their sums

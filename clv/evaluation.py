@@ -13,7 +13,19 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from clv.baselines import Estimator, ladder
-from clv.bootstrap import LEVEL, Difference, Draws, Interval, Outcome, Verdict, intervals, paired, resample, share
+from clv.bootstrap import (
+    FEWEST_RETURNERS,
+    LEVEL,
+    TOO_FEW,
+    Difference,
+    Draws,
+    Interval,
+    Outcome,
+    intervals,
+    paired,
+    resample,
+    share,
+)
 from clv.ceiling import gini_ceiling
 from clv.contract import Contract
 from clv.ledger import Ledger
@@ -31,11 +43,6 @@ MODEL = "model"
 
 BTYD = "btyd"
 """Name of the last rung: BG/NBD and Gamma-Gamma alone."""
-
-FEWEST_RETURNERS = 20
-"""Fewer returners than this say too little about the spread of their spend, and about who comes back."""
-
-TOO_FEW: Verdict = "too few to tell"
 
 _Found = TypeVar("_Found", bound=Interval)
 

@@ -764,7 +764,7 @@ class Predictor:
         mixed = {
             part.name: sum(weight * getattr(one, part.name) for weight, one in each) for part in fields(Contributions)
         }
-        if len({type(member) for _, member in self._members}) > 1:  # both parts are mixed, their product follows
+        if 0 < self._history_share < 1:  # a blend mixes either part, their product follows
             both = _joined(*(mixed[name] for name in ("p_return", "p_return_base", "value_if_return", "value_base")))
             mixed |= {"expected_value": both.expected_value, "expected_base": both.expected_base}
         # The level scales expected spend, and P(return) by the secant slope, as everywhere.

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 
+from clv.bootstrap import FEWEST_RETURNERS
 from clv.errors import InputError
 
 MAX_TESTS = 3
@@ -154,9 +155,10 @@ def plan(returners: Mapping[date, int], *, first_purchase_date: date, as_of_date
     for skipped, first in enumerate(tests):
         if closed := _latest(cutoffs, horizon_days, first.test, MAX_FOLDS):
             folds = tuple(fold for fold in closed if _can_judge(fold, train, returners))
-            if folds:
+            came_back = sum(returners[fold.test] for fold in folds)
+            if came_back >= FEWEST_RETURNERS:
                 return Plan(train, tests[skipped:], folds, "")
-            return Plan(train, tests, (), _unjudged(has_returners=any(returners[fold.test] for fold in closed)))
+            return Plan(train, tests, (), _unjudged(came_back, sum(returners[fold.test] for fold in closed)))
     return Plan(train, tests, (), _untuned(days))
 
 
@@ -181,12 +183,14 @@ def _untuned(days: int) -> str:
     )
 
 
-def _unjudged(*, has_returners: bool) -> str:
-    why = (
-        "fewer customers had come back than a tenth of those the registered model learns from"
-        if has_returners
-        else "nobody came back"
-    )
+def _unjudged(in_folds: int, in_all: int) -> str:
+    """Why: of the returners after all cutoffs before the tests, so many were after cutoffs that can judge."""
+    if not in_all:
+        why = "nobody came back"
+    elif not in_folds:
+        why = "fewer customers had come back than a tenth of those the registered model learns from"
+    else:
+        why = f"{in_folds} customers came back, too few to choose by (at least {FEWEST_RETURNERS})"
     return f"Before the tests {why}: defaults without tuning."
 
 

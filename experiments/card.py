@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from clv.evaluation import MODEL, TOO_FEW
+from clv.bootstrap import TOO_FEW
+from clv.evaluation import MODEL
 from clv.metrics import METRICS
 from clv.models.recipe import Recipe
 from clv.money import money

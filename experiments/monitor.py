@@ -12,9 +12,8 @@ import numpy as np
 import pandas as pd
 
 from clv import drift
-from clv.bootstrap import Interval, Outcome, intervals, resample
+from clv.bootstrap import FEWEST_RETURNERS, Interval, Outcome, intervals, resample
 from clv.errors import InputError, RefusedError
-from clv.evaluation import FEWEST_RETURNERS
 from clv.labels import label, read_activity
 from clv.predictor import Parts, Predictor
 from clv.snapshots import Shop, read_snapshots

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from clv import drift
-from clv.evaluation import FEWEST_RETURNERS
+from clv.bootstrap import FEWEST_RETURNERS
 from clv.level import LEVEL_BOUNDS
 from clv.metrics import decile_table
 from experiments.monitor_report import (

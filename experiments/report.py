@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from clv.bootstrap import LEVEL, Interval
-from clv.evaluation import BTYD, MODEL, TOO_FEW, Evaluation
+from clv.bootstrap import LEVEL, TOO_FEW, Interval
+from clv.evaluation import BTYD, MODEL, Evaluation
 from clv.level import INTERVAL_LEVEL
 from clv.metrics import METRICS, decile_table
 from experiments.total import doubt

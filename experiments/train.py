@@ -15,8 +15,9 @@ from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 from pydantic import ValidationError
 
 from clv import drift
+from clv.bootstrap import TOO_FEW
 from clv.errors import InputError
-from clv.evaluation import MODEL, TOO_FEW, Evaluation, evaluate
+from clv.evaluation import MODEL, Evaluation, evaluate
 from clv.explain import by_part, in_money
 from clv.level import INTERVAL_LEVEL, fit_level
 from clv.models.model import Model

@@ -8,7 +8,7 @@ import pytest
 
 from clv import plots
 from clv.backtest import SMALLEST_LOSS, Backtest, run
-from clv.bootstrap import intervals, paired, resample
+from clv.bootstrap import FEWEST_RETURNERS, TOO_FEW, intervals, paired, resample
 from clv.predictor import Parts
 from clv.snapshots import Snapshots
 from clv.splits import Fold, every_fold
@@ -137,6 +137,19 @@ def test_too_little_history_is_said(tested: int) -> None:
     assert len(found.cutoffs) == tested
     assert found.retrain_after_days() is None
     assert "Too little history" in found.note()
+
+
+def test_of_few_returners_nothing_is_said() -> None:
+    frame = shop(MONTHS).frame
+    returners = frame[frame["is_return"]]
+    gone = returners.index.difference(returners.groupby("cutoff_date").head(2).index)
+    frame.loc[gone, ["is_return", "future_value"]] = [False, 0.0]
+    tests = every_fold(MONTHS, HORIZON)
+    found = run(Snapshots(frame), tests, lambda fold: Ageing(fold.test, 0.05), horizon_days=HORIZON, seed=1)
+    assert {age.verdict for age in found.ages} == {TOO_FEW}
+    assert all(age.returners == 2 * age.cutoffs < FEWEST_RETURNERS for age in found.ages)
+    assert found.retrain_after_days() is None
+    assert "Too few customers came back" in found.note()
 
 
 def test_a_last_cutoff_off_the_calendar_loses_no_cell() -> None:

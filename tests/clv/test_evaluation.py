@@ -5,9 +5,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from clv.bootstrap import Outcome
+from clv.bootstrap import FEWEST_RETURNERS, TOO_FEW, Outcome
 from clv.contract import Contract, Feature
-from clv.evaluation import BTYD, FEWEST_RETURNERS, MODEL, TOO_FEW, Evaluation, baseline_names, evaluate
+from clv.evaluation import BTYD, MODEL, Evaluation, baseline_names, evaluate
 from clv.ledger import Ledger, number
 from clv.level import fit_level
 from clv.models.btyd import BTYDModel

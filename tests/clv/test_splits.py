@@ -4,10 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from clv.bootstrap import FEWEST_RETURNERS
 from clv.errors import InputError
 from clv.splits import MAX_FOLDS, MAX_TESTS, Plan, every_fold, plan, rolling_origin
 
 START = date(2017, 1, 1)
+MANY = 100
+"""So many returned after each cutoff that they can judge."""
 
 
 def grid(days: int, horizon: int, step: int = 30) -> list[date]:
@@ -27,7 +30,7 @@ def planned(days: int, horizon: int, first: date = START) -> Plan:
     as_of = first + timedelta(days - 1)
     cutoffs = month_ends(first, as_of, horizon)
     # so many return early that every fold can judge
-    returners = {cutoff: 2**back for back, cutoff in enumerate(reversed(cutoffs))}
+    returners = {cutoff: MANY * 2**back for back, cutoff in enumerate(reversed(cutoffs))}
     return plan(returners, first_purchase_date=first, as_of_date=as_of, horizon_days=horizon)
 
 
@@ -39,7 +42,7 @@ def test_no_fold_trains_on_a_label_that_was_open_at_its_test(days: int, horizon:
         with pytest.raises(InputError, match=f"has {days} days.*at least {2 * horizon}"):
             plan(dict.fromkeys(cutoffs, 1), first_purchase_date=START, as_of_date=as_of, horizon_days=horizon)
         return
-    protocol = plan(dict.fromkeys(cutoffs, 1), first_purchase_date=START, as_of_date=as_of, horizon_days=horizon)
+    protocol = plan(dict.fromkeys(cutoffs, MANY), first_purchase_date=START, as_of_date=as_of, horizon_days=horizon)
     gap = timedelta(horizon)
     for fold in (*protocol.tests, *protocol.folds):
         assert fold.train
@@ -58,7 +61,7 @@ def test_a_test_is_given_up_only_for_a_fold_to_tune_on(days: int, horizon: int) 
     if days < 4 * horizon:
         return
     cutoffs, spacing = grid(days, horizon), max(1, horizon // 3)
-    protocol = plan(dict.fromkeys(cutoffs, 1), first_purchase_date=START, as_of_date=as_of, horizon_days=horizon)
+    protocol = plan(dict.fromkeys(cutoffs, MANY), first_purchase_date=START, as_of_date=as_of, horizon_days=horizon)
 
     def latest(most: int, until: date) -> tuple:
         return rolling_origin(cutoffs, horizon, until=until, most=most, spacing_days=spacing)
@@ -67,7 +70,7 @@ def test_a_test_is_given_up_only_for_a_fold_to_tune_on(days: int, horizon: int) 
     more = latest(MAX_TESTS, as_of)[: -len(protocol.tests)]
     assert not any(latest(1, test.test) for test in more)  # with one of these, too, nothing would be left to tune on
     folds = latest(MAX_FOLDS, protocol.tests[0].test) if protocol.tests else ()
-    # one returned after each cutoff
+    # as many returned after each cutoff
     assert protocol.folds == tuple(fold for fold in folds if len(fold.train) >= 0.1 * len(protocol.train))
     assert protocol.folds or not more
 
@@ -79,18 +82,37 @@ def test_a_fold_with_hardly_a_label_judges_nothing() -> None:
     def after(returners: dict[date, int]) -> Plan:
         return plan(returners, first_purchase_date=START, as_of_date=as_of, horizon_days=90)
 
-    full = after(dict.fromkeys(cutoffs, 1))
+    full = after(dict.fromkeys(cutoffs, MANY))
     assert len(full.folds) == MAX_FOLDS
-    bound = 10 * len(full.folds[-1].train) - (len(full.train) - 1)
-    assert after({**dict.fromkeys(cutoffs, 1), cutoffs[-1]: bound}).folds == full.folds[-1:]
-    grown = after({**dict.fromkeys(cutoffs, 1), cutoffs[-1]: bound + 1})
+    bound = MANY * (10 * len(full.folds[-1].train) - (len(full.train) - 1))
+    assert after({**dict.fromkeys(cutoffs, MANY), cutoffs[-1]: bound}).folds == full.folds[-1:]
+    grown = after({**dict.fromkeys(cutoffs, MANY), cutoffs[-1]: bound + 1})
     assert not grown.folds
     assert grown.tests == full.tests  # a test is not given up for nothing
     assert grown.note.startswith("Before the tests fewer customers had come back than a tenth")
-    assert full.folds[-1] not in after({**dict.fromkeys(cutoffs, 1), full.folds[-1].test: 0}).folds
+    assert full.folds[-1] not in after({**dict.fromkeys(cutoffs, MANY), full.folds[-1].test: 0}).folds
     nobody = after(dict.fromkeys(cutoffs, 0))
     assert not nobody.folds
     assert nobody.note == "Before the tests nobody came back: defaults without tuning."
+
+
+def test_folds_with_too_few_returners_together_judge_nothing() -> None:
+    as_of = START + timedelta(899)
+    cutoffs = month_ends(START, as_of, 90)
+    tests = planned(900, 90).folds
+
+    def after(each: int) -> Plan:
+        return plan(dict.fromkeys(cutoffs, each), first_purchase_date=START, as_of_date=as_of, horizon_days=90)
+
+    enough = -(-FEWEST_RETURNERS // len(tests))
+    assert after(enough).folds == tests
+    few = after(enough - 1)
+    assert not few.folds
+    assert few.tests == after(enough).tests
+    assert few.note == (
+        f"Before the tests {len(tests) * (enough - 1)} customers came back, too few to choose by (at least 20): "
+        "defaults without tuning."
+    )
 
 
 @pytest.mark.parametrize(("horizon", "days"), [(90, 365), (180, 720)])

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from clv.bootstrap import Outcome
-from clv.evaluation import MODEL, TOO_FEW, Evaluation
+from clv.bootstrap import TOO_FEW, Outcome
+from clv.evaluation import MODEL, Evaluation
 from clv.predictor import Parts
 from clv.snapshots import Snapshots
 from experiments.gate import (
