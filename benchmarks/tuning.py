@@ -5,10 +5,10 @@
 
 100,000 rows of 30 columns, 5 folds. The usual way is scikit-learn's `cross_val_score` over a hurdle of XGBoost's
 estimators, Optuna, and one nested MLflow run a trial by the fluent API; once without and once with Optuna's median
-pruner after each fold. Ours comes in four steps, each on top of the one before: folds binned once, one batch of logging
-a trial, pruning (the same median, and what is worse than the best trial on the same rows beyond noise), parallel
-trials. Sampler, seed, search space, folds, metric, number of histogram bins and threads in all are the same. The
-winners, refitted with their fixed rounds on all rows, are compared on rows of a later time.
+pruner after each fold. Ours comes in five steps, each on top of the one before: folds binned once, one batch of logging
+a trial, a part of those who did not return, pruning (the same median, and what is worse than the best trial on the same
+rows beyond noise), parallel trials. Sampler, seed, search space, folds, metric, number of histogram bins and threads in
+all are the same. The winners, refitted with their fixed rounds on all rows, are compared on rows of a later time.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from clv.predictor import Parts
 from clv.settings import Settings
 from experiments.console import Console
 from experiments.study import STARTUP_TRIALS, open_study
-from experiments.tune import FoldData, search
+from experiments.tune import OTHERS_IN_TRIALS, FoldData, search
 from experiments.workspace import Workspace
 
 ROWS, NUMBERS, CATEGORIES, FOLDS, SEED = 100_000, 26, 4, 5, 11
@@ -199,7 +199,16 @@ def usual(name: str, data: Data, later: Data, trials: int, folder: Path, *, prun
 
 
 def ours(
-    name: str, data: Data, later: Data, trials: int, folder: Path, *, batched: bool, prune: bool, jobs: int
+    name: str,
+    data: Data,
+    later: Data,
+    trials: int,
+    folder: Path,
+    *,
+    batched: bool = True,
+    others: float = OTHERS_IN_TRIALS,
+    prune: bool = True,
+    jobs: int = 1,
 ) -> Result:
     """The search of `clv tune` on these folds."""
     workspace = opened(folder)
@@ -223,6 +232,7 @@ def ours(
                 nothing,
                 nothing.p_return,
                 SEED,
+                others_in_trials=others,
             )
         )
     with (
@@ -279,14 +289,15 @@ def main() -> None:
         "usual": lambda name, folder: usual(name, data, later, trials, folder, prune=False),
         "usual, pruning": lambda name, folder: usual(name, data, later, trials, folder, prune=True),
         "ours: folds binned once": lambda name, folder: ours(
-            name, data, later, trials, folder, batched=False, prune=False, jobs=1
+            name, data, later, trials, folder, batched=False, others=np.inf, prune=False
         ),
-        "+ one batch a trial": lambda name, folder: ours(
-            name, data, later, trials, folder, batched=True, prune=False, jobs=1
+        "+ one batch a trial": lambda name, folder: ours(name, data, later, trials, folder, others=np.inf, prune=False),
+        f"+ {OTHERS_IN_TRIALS:.0f} others for each returner": lambda name, folder: ours(
+            name, data, later, trials, folder, prune=False
         ),
-        "+ pruning": lambda name, folder: ours(name, data, later, trials, folder, batched=True, prune=True, jobs=1),
+        "+ pruning": lambda name, folder: ours(name, data, later, trials, folder),
         f"+ {jobs} parallel trials = clv tune --jobs {jobs}": lambda name, folder: ours(
-            name, data, later, trials, folder, batched=True, prune=True, jobs=jobs
+            name, data, later, trials, folder, jobs=jobs
         ),
     }
     found = []

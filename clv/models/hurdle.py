@@ -112,6 +112,7 @@ def bin_rows(
     form: str = "hurdle",
     start: Parts | None = None,
     held_out: NDArray[np.bool_] | None = None,
+    others_per_returner: float = OTHERS_PER_RETURNER,
 ) -> Binned:
     """Bin a bag of an encoded matrix of labelled snapshots: every returner, and all or a part of the others.
 
@@ -126,6 +127,8 @@ def bin_rows(
         What buy till you die says of the rows, for ``offset``.
     held_out
         Rows that are not learnt from, shape (n,). Nobody is held out where that would leave no returner on either side.
+    others_per_returner
+        How many are drawn of those who did not return, but at least ``FEWEST_OTHERS`` of them.
 
     Raises
     ------
@@ -139,7 +142,7 @@ def bin_rows(
             "load more history or shorten --horizon-days."
         )
     others = np.flatnonzero(~is_return)
-    share = max(FEWEST_OTHERS, OTHERS_PER_RETURNER * len(returners) / max(len(others), 1))
+    share = max(FEWEST_OTHERS, others_per_returner * len(returners) / max(len(others), 1))
     if share < 1:
         others = np.random.default_rng(seed).choice(others, size=int(share * len(others)), replace=False)
     rows = np.sort(np.concatenate([returners, others]))
