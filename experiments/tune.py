@@ -3,7 +3,8 @@
 Each fold is binned once and reused by every trial; a trial that falls behind after a fold is pruned; every trial is a
 child run of the tuning run, written in one batch. The study is kept in the home, so that a killed run can go on.
 
-A trial is one XGBoost model, which knows nothing of BG/NBD unless its family is ``offset``. In the end the best, mixed
+A trial is one XGBoost model, which knows nothing of BG/NBD unless its family is ``offset``, and learns from a part of
+those who did not return. In the end the best, mixed
 with BG/NBD in several ways, stand beside the default recipe, which stays unless one of them is better by a paired
 verdict over the folds.
 """
@@ -58,7 +59,7 @@ TUNED = "tuned_"
 """Names of candidates that were tuned on the folds begin with it."""
 
 SPACE_VERSION = 4
-"""Raised when :func:`suggest` changes, or what trials learn from: a study of another search space is never continued."""
+"""Raised when :func:`suggest` or what trials learn from changes: a study of another search space is never continued."""
 
 HISTORY_WEIGHTS = (0.1, 0.25, 0.4, 0.75)
 """Weights of buy till you die in the blends that are compared with the default one, with as many returners to learn

@@ -17,7 +17,7 @@ from clv.models.hurdle import customer_folds, make_encoder
 from clv.models.model import Model, fit_history
 from clv.models.recipe import COVARIATE_WEIGHT, Recipe, default_recipe
 from clv.predictor import Parts, blend
-from experiments.tune import FoldData, candidates, choose, history_weight, search
+from experiments.tune import OTHERS_IN_TRIALS, FoldData, candidates, choose, history_weight, search
 
 N = 2000
 WEIGHTS = (0.1, 0.25, 0.5, 0.75)
@@ -114,6 +114,19 @@ def test_a_fold_predicts_what_the_model_of_the_recipe_would(family: str, fold: F
     np.testing.assert_allclose(parts.p_return, expected.p_return, rtol=1e-5)
     capped = parts.value_if_return < model.predictor_.value_cap
     np.testing.assert_allclose(parts.expected_value[capped], expected.expected_value[capped], rtol=1e-5)
+
+
+def test_a_trial_learns_from_a_part_of_those_who_did_not_return(fold: FoldData) -> None:
+    whole, part = fold.bag("hurdle", 0).returns, fold.binned("hurdle").returns
+    came = int(part.get_label().sum())
+    assert came == whole.get_label().sum()
+    assert part.num_row() == pytest.approx((1 + OTHERS_IN_TRIALS) * came, rel=0.05)
+    assert part.num_row() < 0.8 * whole.num_row()
+    assert part.get_weight().sum() == pytest.approx(whole.get_weight().sum(), rel=0.02)
+    recipe = Recipe(family="hurdle", bags=1, trees=30, value_trees=30)
+    tried, fitted = fold.tried(recipe, threads=1), fold.predict(recipe, threads=1)
+    assert not np.array_equal(tried.p_return, fitted.p_return)
+    assert tried.p_return.mean() == pytest.approx(fitted.p_return.mean(), rel=0.1)
 
 
 def test_parallel_trials_score_as_trials_one_by_one(fold: FoldData) -> None:
