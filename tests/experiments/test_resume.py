@@ -55,7 +55,10 @@ def kill_while_searching(process: Popen[str], runs: Callable[[str], list[Run]]) 
 
 @pytest.mark.parametrize(
     ("space", "seed", "words"),
-    [(99, 42, "of another search space (3, this is 99)"), (3, 7, "of another seed (42, this is 7)")],
+    [
+        (99, 42, f"of another search space ({tune.SPACE_VERSION}, this is 99)"),
+        (tune.SPACE_VERSION, 7, "of another seed (42, this is 7)"),
+    ],
 )
 def test_a_search_of_another_space_or_seed_is_not_resumed(
     space: int, seed: int, words: str, copy_of_lab, clv, runs, monkeypatch: pytest.MonkeyPatch
