@@ -189,4 +189,5 @@ def test_memory_stays_flat(helpers, registry, tmp_path: Path) -> None:
         for _ in range(10):
             ask(10_000)
             sizes.append(memory().rss)  # it goes up and down by some MiB with what is asked at that moment
-    assert statistics.median(sizes[-3:]) - statistics.median(sizes[:3]) < 30 * 2**20
+    # on a busy machine the threads' pools of memory take half of the requests to fill
+    assert statistics.median(sizes[-3:]) - statistics.median(sizes[4:7]) < 20 * 2**20, sizes
